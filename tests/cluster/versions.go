@@ -1,0 +1,2 @@
+// Package cluster only carries the tool dependencies of go.mod.
+package cluster
