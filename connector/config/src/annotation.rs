@@ -1,0 +1,10 @@
+//! Annotations on the objects that operator and connector share.
+
+/// On a member's Lease: the [`MemberReport`](crate::MemberReport) as JSON.
+pub const REPORT: &str = "iot-connectors.dev/report";
+/// On a pod template: digest of the rendered settings.
+pub const SETTINGS_DIGEST: &str = "iot-connectors.dev/settings-digest";
+/// On a pod template: keyed digest of the values of the referenced Secrets and ConfigMaps.
+pub const SECRET_DIGEST: &str = "iot-connectors.dev/secret-digest";
+/// On every applied child: hash of what was applied, so that an unchanged child is not written.
+pub const APPLIED_HASH: &str = "iot-connectors.dev/applied-hash";

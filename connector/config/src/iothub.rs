@@ -1,0 +1,94 @@
+//! Settings of the way to the hub.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How the connector reaches the IoT Hub. `S` is where a secret comes from, `C` where a certificate
+/// does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(
+    rename_all = "camelCase",
+    bound(deserialize = "S: Deserialize<'de>, C: Deserialize<'de>")
+)]
+pub struct IotHub<S, C> {
+    /// Connection string of a shared access policy of the hub with the right *Service connect*:
+    /// `HostName=…;SharedAccessKeyName=…;SharedAccessKey=…`.
+    pub connection_string: S,
+    /// The hub's built-in endpoint, from which telemetry is read.
+    pub event_hubs: EventHubs<S>,
+    /// How the hub's certificates are checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<HubTls<C>>,
+}
+
+/// The hub's built-in Event Hubs-compatible endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EventHubs<S> {
+    /// Event Hubs-compatible connection string, from the portal's page *Built-in endpoints*:
+    /// `Endpoint=sb://…;SharedAccessKeyName=…;SharedAccessKey=…;EntityPath=…`.
+    pub connection_string: S,
+    /// Consumer group for this connector alone. Make one on the hub; `$Default` is used by many tools.
+    #[schemars(length(min = 1, max = 50))]
+    pub consumer_group: String,
+    /// Where to begin in a partition that has never been checkpointed. Default: `Earliest`.
+    #[serde(default)]
+    pub start: StartPosition,
+}
+
+/// Where to begin in a partition that has never been checkpointed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum StartPosition {
+    /// At the oldest event that the hub still keeps: nothing is missed.
+    #[default]
+    Earliest,
+    /// With the events that come after the first start.
+    Latest,
+}
+
+/// How the hub's certificates are checked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(bound(deserialize = "C: Deserialize<'de>"))]
+pub struct HubTls<C> {
+    /// Certificates (PEM) of the authorities to trust instead of the public ones: for a TLS-inspecting
+    /// proxy, or a stand-in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<C>,
+}
+
+impl<S, C> IotHub<S, C> {
+    /// The same settings with secrets and certificates taken from elsewhere.
+    pub fn map<S2, C2>(self, secret: impl Fn(S) -> S2, ca: impl Fn(C) -> C2) -> IotHub<S2, C2> {
+        let Self {
+            connection_string,
+            event_hubs,
+            tls,
+        } = self;
+        let EventHubs {
+            connection_string: events,
+            consumer_group,
+            start,
+        } = event_hubs;
+        IotHub {
+            connection_string: secret(connection_string),
+            event_hubs: EventHubs {
+                connection_string: secret(events),
+                consumer_group,
+                start,
+            },
+            tls: tls.map(|tls| HubTls { ca: tls.ca.map(ca) }),
+        }
+    }
+
+    /// What the schema alone cannot say.
+    ///
+    /// # Errors
+    /// The field at fault, below `iotHub`, and what is wrong with it.
+    pub fn check(&self) -> Result<(), (String, String)> {
+        if self.event_hubs.consumer_group.trim().is_empty() {
+            let what = "is empty; make a consumer group on the hub for this connector alone";
+            return Err(("eventHubs.consumerGroup".into(), what.into()));
+        }
+        Ok(())
+    }
+}

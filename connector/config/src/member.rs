@@ -1,0 +1,91 @@
+//! What a pod says of itself.
+
+use serde::{Deserialize, Serialize};
+
+/// What one member says of itself in the annotation `iot-connectors.dev/report` of its Lease.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberReport {
+    /// Version of this format: [`Self::FORMAT`].
+    pub format: u32,
+    /// How far the member has come.
+    pub phase: Phase,
+    /// Class of what is wrong; `None` when nothing is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<ReportClass>,
+    /// CamelCase reason from a closed list, fit for a condition; empty when nothing is wrong.
+    #[serde(default)]
+    pub reason: String,
+    /// What is wrong and what to do, at most 256 characters; empty when nothing is wrong.
+    #[serde(default)]
+    pub message: String,
+    /// The member's own Thing on the platform.
+    pub thing: String,
+    /// The resolved routing group, once known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// Nodes on which the hub Thing is bound by this member.
+    pub nodes_bound: u32,
+    /// Nodes that are configured or resolved.
+    pub nodes: u32,
+    /// Partitions that this member reads now.
+    pub partitions: Vec<String>,
+    /// Partitions that the hub has, once known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partitions_total: Option<u32>,
+    /// Digest of the settings the member runs with.
+    pub settings_digest: String,
+    /// Keyed digest of the secrets the member was rolled out with.
+    #[serde(default)]
+    pub secret_digest: String,
+    /// `pod-template-hash` of the member's pod; empty outside Kubernetes.
+    #[serde(default)]
+    pub pod_template_hash: String,
+    /// The member is going: it takes no new work.
+    pub draining: bool,
+}
+
+impl MemberReport {
+    /// Raised when a field changes its meaning.
+    pub const FORMAT: u32 = 1;
+    /// Longest message, in characters; the annotation is for a status line, not for a log.
+    pub const MAX_MESSAGE: usize = 256;
+
+    /// `text` cut to [`Self::MAX_MESSAGE`] characters on a character's boundary.
+    #[must_use]
+    pub fn cut(text: &str) -> String {
+        text.chars().take(Self::MAX_MESSAGE).collect()
+    }
+}
+
+/// How far a member has come on the way of its start and stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// Proving the hub's senders.
+    ProvingHub,
+    /// Connecting to the platform and binding its own Thing.
+    Connecting,
+    /// Resolving the routing group and binding the hub Thing.
+    Binding,
+    /// Bound and ready.
+    Running,
+    /// Handing over and answering what still arrives.
+    Draining,
+}
+
+/// Class of an error, which alone decides the condition's reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ReportClass {
+    /// Settings are wrong.
+    User,
+    /// Credentials or rights are refused.
+    Denied,
+    /// Something named does not exist.
+    NotFound,
+    /// Too much was asked.
+    Throttled,
+    /// Will pass by itself.
+    Transient,
+    /// A fault of this program.
+    Bug,
+}
