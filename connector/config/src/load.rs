@@ -35,7 +35,8 @@ impl Settings {
     /// If a value has no YAML form, such as a path that is not UTF-8.
     pub fn to_yaml(&self) -> Result<String, serde_yaml::Error> {
         // By way of JSON, whose form of an enum (a map of one key) is what a user writes.
-        let tree = serde_json::to_value(self).map_err(serde::ser::Error::custom)?;
+        let tree =
+            serde_json::to_value(self).map_err(<serde_yaml::Error as serde::ser::Error>::custom)?;
         serde_yaml::to_string(&tree)
     }
 }
