@@ -26,7 +26,11 @@ pub fn to_json(value: &Value) -> Json {
             json!({ "startDate": start, "endDate": end, "period": period })
         }
         Value::InfoTable(table) => table_to_json(table),
-        Value::Location(Location { longitude, latitude, elevation }) => json!({
+        Value::Location(Location {
+            longitude,
+            latitude,
+            elevation,
+        }) => json!({
             "latitude": latitude, "longitude": longitude, "elevation": elevation, "units": "WGS84"
         }),
         Value::Image(bytes) | Value::Blob(bytes) => json!(base64(bytes)),
@@ -72,7 +76,10 @@ pub fn from_json(base_type: BaseType, json: &Json) -> Result<Value, Unfit> {
             _ => return None,
         })
     };
-    read().ok_or_else(|| Unfit { base_type, json: json.to_string().chars().take(80).collect() })
+    read().ok_or_else(|| Unfit {
+        base_type,
+        json: json.to_string().chars().take(80).collect(),
+    })
 }
 
 /// An infotable as JSON: `{"dataShape":{"fieldDefinitions":{…}},"rows":[…]}`.
@@ -82,21 +89,35 @@ pub fn table_to_json(table: &InfoTable) -> Json {
     let definitions: Map<String, Json> = fields
         .iter()
         .enumerate()
-        .map(|(ordinal, Field { name, description, base_type, aspects })| {
-            let aspects: Map<String, Json> =
-                aspects.iter().map(|(name, value)| (name.clone(), to_json(value))).collect();
-            let definition = json!({
-                "name": name, "description": description, "baseType": base_type.name(),
-                "ordinal": ordinal, "aspects": aspects
-            });
-            (name.clone(), definition)
-        })
+        .map(
+            |(
+                ordinal,
+                Field {
+                    name,
+                    description,
+                    base_type,
+                    aspects,
+                },
+            )| {
+                let aspects: Map<String, Json> = aspects
+                    .iter()
+                    .map(|(name, value)| (name.clone(), to_json(value)))
+                    .collect();
+                let definition = json!({
+                    "name": name, "description": description, "baseType": base_type.name(),
+                    "ordinal": ordinal, "aspects": aspects
+                });
+                (name.clone(), definition)
+            },
+        )
         .collect();
     let rows: Vec<Json> = table
         .rows()
         .map(|row| {
             let cells = fields.iter().zip(row);
-            cells.map(|(field, cell)| (field.name.clone(), to_json(&cell))).collect()
+            cells
+                .map(|(field, cell)| (field.name.clone(), to_json(&cell)))
+                .collect()
         })
         .collect();
     json!({ "dataShape": { "fieldDefinitions": definitions }, "rows": rows })
@@ -111,13 +132,18 @@ pub fn table_from_json(json: &Json) -> Result<InfoTable, Unfit> {
         base_type: BaseType::InfoTable,
         json: json.to_string().chars().take(80).collect(),
     };
-    let definitions =
-        json.pointer("/dataShape/fieldDefinitions").and_then(Json::as_object).ok_or_else(unfit)?;
+    let definitions = json
+        .pointer("/dataShape/fieldDefinitions")
+        .and_then(Json::as_object)
+        .ok_or_else(unfit)?;
     let mut fields: Vec<(i64, Field)> = definitions
         .iter()
         .map(|(name, definition)| {
             let base_type = definition.get("baseType")?.as_str()?.parse().ok()?;
-            let ordinal = definition.get("ordinal").and_then(Json::as_i64).unwrap_or(0);
+            let ordinal = definition
+                .get("ordinal")
+                .and_then(Json::as_i64)
+                .unwrap_or(0);
             Some((ordinal, Field::new(name.as_str(), base_type)))
         })
         .collect::<Option<_>>()
@@ -125,12 +151,18 @@ pub fn table_from_json(json: &Json) -> Result<InfoTable, Unfit> {
     fields.sort_by_key(|(ordinal, _)| *ordinal);
     let fields: Vec<Field> = fields.into_iter().map(|(_, field)| field).collect();
     let mut table = InfoTable::new(fields.clone());
-    for row in json.get("rows").and_then(Json::as_array).ok_or_else(unfit)? {
+    for row in json
+        .get("rows")
+        .and_then(Json::as_array)
+        .ok_or_else(unfit)?
+    {
         let cells = fields.iter().map(|field| match row.get(&field.name) {
             None | Some(Json::Null) => Ok(Value::Nothing),
             Some(cell) => from_json(field.base_type, cell),
         });
-        table.push(&cells.collect::<Result<Vec<_>, _>>()?).map_err(|_| unfit())?;
+        table
+            .push(&cells.collect::<Result<Vec<_>, _>>()?)
+            .map_err(|_| unfit())?;
     }
     Ok(table)
 }

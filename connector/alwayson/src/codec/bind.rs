@@ -31,13 +31,18 @@ impl Claims {
     /// The value of a claim.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.iter().find(|(one, _)| *one == name).map(|(_, value)| value)
+        self.iter()
+            .find(|(one, _)| *one == name)
+            .map(|(_, value)| value)
     }
 
     pub(super) fn put(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         let count = self.0.len() / 2;
-        let byte = u8::try_from(count)
-            .map_err(|_| EncodeError::Count { what: "claims", count, max: 255 })?;
+        let byte = u8::try_from(count).map_err(|_| EncodeError::Count {
+            what: "claims",
+            count,
+            max: 255,
+        })?;
         out.push(byte);
         out.extend_from_slice(self.0.packed());
         Ok(())
@@ -52,20 +57,26 @@ impl Claims {
 impl FromIterator<Claim> for Claims {
     fn from_iter<T: IntoIterator<Item = Claim>>(claims: T) -> Self {
         let claims: Vec<Claim> = claims.into_iter().collect();
-        let texts = claims.iter().flat_map(|claim| [claim.name.as_str(), claim.value.as_str()]);
+        let texts = claims
+            .iter()
+            .flat_map(|claim| [claim.name.as_str(), claim.value.as_str()]);
         Self(texts.collect())
     }
 }
 
 impl fmt::Debug for Claim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Claim").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Claim")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for Claims {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.iter().map(|(name, _)| name)).finish()
+        f.debug_list()
+            .entries(self.iter().map(|(name, _)| name))
+            .finish()
     }
 }
 
@@ -90,7 +101,10 @@ pub struct Bind {
 impl Bind {
     /// A bind of these names.
     pub fn names<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
-        Self { gateway: None, names: names.into_iter().collect() }
+        Self {
+            gateway: None,
+            names: names.into_iter().collect(),
+        }
     }
 
     pub(super) fn put(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
@@ -104,8 +118,11 @@ impl Bind {
         }
         let count = self.names.len();
         let max = usize::from(u16::MAX);
-        let short = u16::try_from(count)
-            .map_err(|_| EncodeError::Count { what: "names to bind", count, max })?;
+        let short = u16::try_from(count).map_err(|_| EncodeError::Count {
+            what: "names to bind",
+            count,
+            max,
+        })?;
         out.extend(short.to_be_bytes());
         out.extend_from_slice(self.names.packed());
         Ok(())
@@ -120,6 +137,9 @@ impl Bind {
             false => None,
         };
         let count = usize::from(reader.u16("a count of names")?);
-        Ok(Self { gateway, names: Names::read(reader, count, "a name")? })
+        Ok(Self {
+            gateway,
+            names: Names::read(reader, count, "a name")?,
+        })
     }
 }

@@ -31,7 +31,12 @@ pub struct Field {
 impl Field {
     /// A field without description and aspects.
     pub fn new(name: impl Into<String>, base_type: BaseType) -> Self {
-        Self { name: name.into(), description: String::new(), base_type, aspects: Vec::new() }
+        Self {
+            name: name.into(),
+            description: String::new(),
+            base_type,
+            aspects: Vec::new(),
+        }
     }
 }
 
@@ -92,7 +97,10 @@ impl InfoTable {
     /// If it has not one cell for each field.
     pub fn push(&mut self, row: &[Value]) -> Result<(), RowMismatch> {
         if row.len() != self.fields {
-            return Err(RowMismatch { cells: row.len(), fields: self.fields });
+            return Err(RowMismatch {
+                cells: row.len(),
+                fields: self.fields,
+            });
         }
         self.append(row);
         Ok(())
@@ -101,7 +109,8 @@ impl InfoTable {
     fn append(&mut self, row: &[Value]) {
         self.body.push(MORE);
         // Bounded in `check`, which every encoding goes through.
-        self.body.extend(u16::try_from(row.len()).unwrap_or(u16::MAX).to_be_bytes());
+        self.body
+            .extend(u16::try_from(row.len()).unwrap_or(u16::MAX).to_be_bytes());
         for cell in row {
             cell.put(&mut self.body);
         }
@@ -149,7 +158,11 @@ impl InfoTable {
     pub(super) fn check(&self) -> Result<(), EncodeError> {
         let max = usize::from(u16::MAX);
         if self.fields > max {
-            return Err(EncodeError::Count { what: "fields", count: self.fields, max });
+            return Err(EncodeError::Count {
+                what: "fields",
+                count: self.fields,
+                max,
+            });
         }
         Ok(())
     }
@@ -174,7 +187,12 @@ impl InfoTable {
         let body = packed.split_off(head);
         packed.pop();
         packed.shrink_to_fit();
-        Ok(Self { head: packed, body, fields, rows })
+        Ok(Self {
+            head: packed,
+            body,
+            fields,
+            rows,
+        })
     }
 
     /// Checks a table and copies it in its clean form. Tells where the rows begin in what was copied,
@@ -208,7 +226,10 @@ impl InfoTable {
             out.push(MORE);
             let cells = reader.u16("a count of cells")?;
             if usize::from(cells) != fields {
-                return reader.fail(Fault::Row { cells: cells.into(), fields });
+                return reader.fail(Fault::Row {
+                    cells: cells.into(),
+                    fields,
+                });
             }
             out.extend(cells.to_be_bytes());
             for _ in 0..cells {
@@ -228,9 +249,19 @@ fn read_field(reader: &mut Reader<'_>) -> Result<Field, DecodeError> {
     let base_type = super::value::read_type(reader)?;
     let count = reader.u16("a count of aspects")?;
     let aspects = (0..count)
-        .map(|_| Ok((reader.str("an aspect's name")?.to_owned(), Value::read(reader)?)))
+        .map(|_| {
+            Ok((
+                reader.str("an aspect's name")?.to_owned(),
+                Value::read(reader)?,
+            ))
+        })
         .collect::<Result<_, DecodeError>>()?;
-    Ok(Field { name, description, base_type, aspects })
+    Ok(Field {
+        name,
+        description,
+        base_type,
+        aspects,
+    })
 }
 
 fn read_row(reader: &mut Reader<'_>) -> Result<Vec<Value>, DecodeError> {

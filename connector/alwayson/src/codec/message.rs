@@ -31,7 +31,11 @@ impl Header {
     /// A request without endpoint and session.
     #[must_use]
     pub fn new(request_id: u32) -> Self {
-        Self { request_id, endpoint_id: -1, session_id: -1 }
+        Self {
+            request_id,
+            endpoint_id: -1,
+            session_id: -1,
+        }
     }
 }
 
@@ -116,7 +120,10 @@ impl RawHeader {
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let version = reader.u8("the version")?;
         if version != VERSION {
-            return Err(DecodeError { offset: 0, fault: Fault::Version(version) });
+            return Err(DecodeError {
+                offset: 0,
+                fault: Fault::Version(version),
+            });
         }
         let code = reader.u8("the method or status")?;
         let header = Header {
@@ -130,7 +137,11 @@ impl RawHeader {
     }
 
     pub(super) fn put(&self, out: &mut Vec<u8>) {
-        let Header { request_id, endpoint_id, session_id } = self.header;
+        let Header {
+            request_id,
+            endpoint_id,
+            session_id,
+        } = self.header;
         out.push(VERSION);
         out.push(self.code);
         out.extend(request_id.to_be_bytes());
@@ -153,7 +164,10 @@ impl RawHeader {
             BIND => Bind::read(reader).map(Body::Bind),
             UNBIND => Bind::read(reader).map(Body::Unbind),
             KEEP_ALIVE => Ok(Body::KeepAlive),
-            code => Err(DecodeError { offset: 1, fault: Fault::Method(code) }),
+            code => Err(DecodeError {
+                offset: 1,
+                fault: Fault::Method(code),
+            }),
         }
     }
 
@@ -176,7 +190,10 @@ impl Message {
             return reader.fail(Fault::Multipart("a part of a message stands alone"));
         }
         let body = raw.body(&mut reader)?;
-        Ok(Self { header: raw.header, body })
+        Ok(Self {
+            header: raw.header,
+            body,
+        })
     }
 
     /// Its bytes, in one piece.
@@ -185,7 +202,12 @@ impl Message {
     /// [`EncodeError`] if a list is longer than the wire can tell.
     pub fn encode(&self) -> Result<Vec<u8>, EncodeError> {
         let mut out = Vec::with_capacity(128);
-        RawHeader { code: self.body.code(), header: self.header, part: false }.put(&mut out);
+        RawHeader {
+            code: self.body.code(),
+            header: self.header,
+            part: false,
+        }
+        .put(&mut out);
         match &self.body {
             Body::Request(request) => request.put(&mut out)?,
             Body::Response(response) => response.put(&mut out)?,
@@ -197,6 +219,10 @@ impl Message {
     }
 
     pub(super) fn raw(&self, part: bool) -> RawHeader {
-        RawHeader { code: self.body.code(), header: self.header, part }
+        RawHeader {
+            code: self.body.code(),
+            header: self.header,
+            part,
+        }
     }
 }

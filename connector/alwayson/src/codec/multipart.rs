@@ -35,7 +35,11 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { message: 1 << 20, pending: 4 << 20, patience: Duration::from_secs(60) }
+        Self {
+            message: 1 << 20,
+            pending: 4 << 20,
+            patience: Duration::from_secs(60),
+        }
     }
 }
 
@@ -57,9 +61,15 @@ pub fn split(message: &Message, chunk: usize) -> Result<Vec<Vec<u8>>, EncodeErro
     }
     let body = &whole[RawHeader::LEN..];
     let room = chunk.saturating_sub(PART_HEADER + repeated.len());
-    let parts = body.len().checked_div(room).map_or(usize::MAX, |full| full + 1);
-    let size = u16::try_from(chunk)
-        .map_err(|_| EncodeError::Length { what: "a part", length: chunk, max: u16::MAX.into() })?;
+    let parts = body
+        .len()
+        .checked_div(room)
+        .map_or(usize::MAX, |full| full + 1);
+    let size = u16::try_from(chunk).map_err(|_| EncodeError::Length {
+        what: "a part",
+        length: chunk,
+        max: u16::MAX.into(),
+    })?;
     if parts > MAX_PARTS {
         return Err(EncodeError::Length {
             what: "a message in parts",
@@ -87,7 +97,9 @@ pub fn split(message: &Message, chunk: usize) -> Result<Vec<Vec<u8>>, EncodeErro
 /// Whether these bytes are a part of a message.
 #[must_use]
 pub fn is_part(bytes: &[u8]) -> bool {
-    bytes.get(RawHeader::LEN - 1).is_some_and(|flags| *flags != 0)
+    bytes
+        .get(RawHeader::LEN - 1)
+        .is_some_and(|flags| *flags != 0)
 }
 
 /// Puts parts together again, in whatever order they come.
@@ -110,7 +122,11 @@ impl Assembler {
     /// Holds nothing yet.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Self { limits, pending: HashMap::new(), held: 0 }
+        Self {
+            limits,
+            pending: HashMap::new(),
+            held: 0,
+        }
     }
 
     /// Takes in a frame: a whole message is returned at once, the last missing part completes its.
@@ -128,7 +144,9 @@ impl Assembler {
         let count = reader.u16("the count of parts")?;
         reader.u16("the size of parts")?;
         if number == 0 || number > count || usize::from(count) > MAX_PARTS {
-            return reader.fail(Fault::Multipart("the number of a part is not within its count"));
+            return reader.fail(Fault::Multipart(
+                "the number of a part is not within its count",
+            ));
         }
         if number > 1 && raw.repeats_address() {
             reader.u8("an entity type")?;
@@ -145,7 +163,9 @@ impl Assembler {
         });
         let total = pending.bytes + piece.len();
         let fault = if pending.count != count {
-            Some(Fault::Multipart("parts of one message differ in their count"))
+            Some(Fault::Multipart(
+                "parts of one message differ in their count",
+            ))
         } else if pending.parts.contains_key(&number) {
             Some(Fault::Multipart("a part came twice"))
         } else if total > self.limits.message || held > self.limits.pending {
@@ -170,7 +190,10 @@ impl Assembler {
             }
         }
         let body = raw.body(&mut Reader::new(&body))?;
-        Ok(Some(Message { header: raw.header, body }))
+        Ok(Some(Message {
+            header: raw.header,
+            body,
+        }))
     }
 
     fn drop_pending(&mut self, key: &(u8, Header)) -> Option<Pending> {

@@ -35,7 +35,9 @@ impl Method {
     }
 
     pub(super) fn from_code(code: u8) -> Option<Self> {
-        [Self::Get, Self::Put, Self::Post, Self::Delete].into_iter().find(|one| one.code() == code)
+        [Self::Get, Self::Put, Self::Post, Self::Delete]
+            .into_iter()
+            .find(|one| one.code() == code)
     }
 }
 
@@ -78,25 +80,53 @@ impl Request {
     }
 
     /// Calls a service of a Thing.
-    pub fn call(thing: impl Into<String>, service: impl Into<String>, params: Option<InfoTable>) -> Self {
-        Self::on_thing(Method::Post, thing, Characteristic::SERVICES, service, params)
+    pub fn call(
+        thing: impl Into<String>,
+        service: impl Into<String>,
+        params: Option<InfoTable>,
+    ) -> Self {
+        Self::on_thing(
+            Method::Post,
+            thing,
+            Characteristic::SERVICES,
+            service,
+            params,
+        )
     }
 
     /// Reads a property of a Thing.
     pub fn read(thing: impl Into<String>, property: impl Into<String>) -> Self {
-        Self::on_thing(Method::Get, thing, Characteristic::PROPERTIES, property, None)
+        Self::on_thing(
+            Method::Get,
+            thing,
+            Characteristic::PROPERTIES,
+            property,
+            None,
+        )
     }
 
     /// Writes a property of a Thing.
     pub fn write(thing: impl Into<String>, property: impl Into<String>, value: Value) -> Self {
         let property = property.into();
         let params = InfoTable::one_row([(property.clone(), value)]);
-        Self::on_thing(Method::Put, thing, Characteristic::PROPERTIES, property, Some(params))
+        Self::on_thing(
+            Method::Put,
+            thing,
+            Characteristic::PROPERTIES,
+            property,
+            Some(params),
+        )
     }
 
     /// Fires an event of a Thing.
     pub fn event(thing: impl Into<String>, event: impl Into<String>, data: InfoTable) -> Self {
-        Self::on_thing(Method::Post, thing, Characteristic::EVENTS, event, Some(data))
+        Self::on_thing(
+            Method::Post,
+            thing,
+            Characteristic::EVENTS,
+            event,
+            Some(data),
+        )
     }
 
     /// The start of the body, which is repeated in every part but the first.
@@ -110,8 +140,11 @@ impl Request {
         out.push(self.characteristic.0);
         put_str(out, &self.target);
         let pairs = self.headers.len() / 2;
-        let count = u8::try_from(pairs)
-            .map_err(|_| EncodeError::Count { what: "headers", count: pairs, max: 255 })?;
+        let count = u8::try_from(pairs).map_err(|_| EncodeError::Count {
+            what: "headers",
+            count: pairs,
+            max: 255,
+        })?;
         out.push(count);
         out.extend_from_slice(self.headers.packed());
         put_table(out, self.params.as_ref())
@@ -153,13 +186,20 @@ impl Response {
     /// Success without content.
     #[must_use]
     pub fn ok() -> Self {
-        Self { status: Status::SUCCESS, reason: None, content: None }
+        Self {
+            status: Status::SUCCESS,
+            reason: None,
+            content: None,
+        }
     }
 
     /// Success with content: the infotable of a service that results in one, or a property read.
     #[must_use]
     pub fn with(content: InfoTable) -> Self {
-        Self { content: Some(content), ..Self::ok() }
+        Self {
+            content: Some(content),
+            ..Self::ok()
+        }
     }
 
     /// Success with a scalar result of a service; NOTHING has no content.
@@ -173,7 +213,11 @@ impl Response {
 
     /// A failure and its reason.
     pub fn error(status: Status, reason: impl Into<String>) -> Self {
-        Self { status, reason: Some(reason.into()), content: None }
+        Self {
+            status,
+            reason: Some(reason.into()),
+            content: None,
+        }
     }
 
     /// Whether it is a failure.
@@ -187,7 +231,11 @@ impl Response {
     pub fn error_text(&self) -> Option<String> {
         let given = self.reason.clone().filter(|reason| !reason.is_empty());
         given.or_else(|| {
-            let value = self.content.as_ref().filter(|_| self.is_error())?.get(0, REASON)?;
+            let value = self
+                .content
+                .as_ref()
+                .filter(|_| self.is_error())?
+                .get(0, REASON)?;
             value.as_text().map(str::to_owned)
         })
     }
@@ -208,7 +256,11 @@ impl Response {
             true => Some(reader.str("a reason")?.to_owned()),
             false => None,
         };
-        Ok(Self { status, reason, content: read_table(reader, "the type of the content")? })
+        Ok(Self {
+            status,
+            reason,
+            content: read_table(reader, "the type of the content")?,
+        })
     }
 }
 
@@ -224,11 +276,17 @@ fn put_table(out: &mut Vec<u8>, table: Option<&InfoTable>) -> Result<(), EncodeE
     Ok(())
 }
 
-fn read_table(reader: &mut Reader<'_>, what: &'static str) -> Result<Option<InfoTable>, DecodeError> {
+fn read_table(
+    reader: &mut Reader<'_>,
+    what: &'static str,
+) -> Result<Option<InfoTable>, DecodeError> {
     let offset = reader.at();
     match reader.u8(what)? {
         0xff => Ok(None),
         0x05 => InfoTable::read(reader).map(Some),
-        byte => Err(DecodeError { offset, fault: Fault::Marker { what, byte } }),
+        byte => Err(DecodeError {
+            offset,
+            fault: Fault::Marker { what, byte },
+        }),
     }
 }

@@ -71,7 +71,10 @@ impl<'a> FromIterator<&'a str> for Names {
             put_str(&mut packed, name);
             count += 1;
         }
-        Self { count, packed: packed.into() }
+        Self {
+            count,
+            packed: packed.into(),
+        }
     }
 }
 

@@ -134,7 +134,11 @@ impl Value {
                 put_str(out, period);
             }
             Self::InfoTable(table) => table.put(out),
-            Self::Location(Location { longitude, latitude, elevation }) => {
+            Self::Location(Location {
+                longitude,
+                latitude,
+                elevation,
+            }) => {
                 put_doubles(out, &[*longitude, *latitude, *elevation]);
             }
             Self::Image(bytes) | Self::Blob(bytes) => put_blob(out, bytes),
@@ -172,7 +176,11 @@ impl Value {
             BaseType::InfoTable => Self::InfoTable(InfoTable::read(reader)?),
             BaseType::Location => {
                 let [longitude, latitude, elevation] = read_doubles(reader, what)?;
-                Self::Location(Location { longitude, latitude, elevation })
+                Self::Location(Location {
+                    longitude,
+                    latitude,
+                    elevation,
+                })
             }
             BaseType::Image => Self::Image(reader.blob(what)?.to_vec()),
             BaseType::Blob => Self::Blob(reader.blob(what)?.to_vec()),
@@ -193,7 +201,11 @@ impl Value {
 
 /// Checks a typed value and copies it in its clean form: strings with their shortest length, runs of
 /// bytes without the stray bit. Allocates nothing but what `out` grows by.
-pub(super) fn copy(reader: &mut Reader<'_>, out: &mut Vec<u8>, depth: usize) -> Result<(), DecodeError> {
+pub(super) fn copy(
+    reader: &mut Reader<'_>,
+    out: &mut Vec<u8>,
+    depth: usize,
+) -> Result<(), DecodeError> {
     let base_type = read_type(reader)?;
     let what = base_type.name();
     out.push(base_type.code());
@@ -241,7 +253,10 @@ pub(super) fn copy(reader: &mut Reader<'_>, out: &mut Vec<u8>, depth: usize) -> 
 pub(super) fn read_type(reader: &mut Reader<'_>) -> Result<BaseType, DecodeError> {
     let offset = reader.at();
     let code = reader.u8("a base type")?;
-    BaseType::from_code(code).ok_or(DecodeError { offset, fault: Fault::BaseType(code) })
+    BaseType::from_code(code).ok_or(DecodeError {
+        offset,
+        fault: Fault::BaseType(code),
+    })
 }
 
 fn put_doubles(out: &mut Vec<u8>, parts: &[f64]) {

@@ -28,7 +28,10 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn fail<T>(&self, fault: Fault) -> Result<T, DecodeError> {
-        Err(DecodeError { offset: self.at, fault })
+        Err(DecodeError {
+            offset: self.at,
+            fault,
+        })
     }
 
     /// What lies between an earlier place and this one.
@@ -42,17 +45,28 @@ impl<'a> Reader<'a> {
         rest
     }
 
-    pub(super) fn bytes(&mut self, needed: usize, what: &'static str) -> Result<&'a [u8], DecodeError> {
+    pub(super) fn bytes(
+        &mut self,
+        needed: usize,
+        what: &'static str,
+    ) -> Result<&'a [u8], DecodeError> {
         match self.bytes[self.at..].get(..needed) {
             Some(bytes) => {
                 self.at += needed;
                 Ok(bytes)
             }
-            None => self.fail(Fault::Short { what, needed, left: self.left() }),
+            None => self.fail(Fault::Short {
+                what,
+                needed,
+                left: self.left(),
+            }),
         }
     }
 
-    pub(super) fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], DecodeError> {
+    pub(super) fn array<const N: usize>(
+        &mut self,
+        what: &'static str,
+    ) -> Result<[u8; N], DecodeError> {
         let mut array = [0; N];
         array.copy_from_slice(self.bytes(N, what)?);
         Ok(array)
@@ -95,8 +109,10 @@ impl<'a> Reader<'a> {
             to_usize(self.u32(what)? & !LONG_FLAG)
         };
         let start = self.at;
-        std::str::from_utf8(self.bytes(length, what)?)
-            .or(Err(DecodeError { offset: start, fault: Fault::Utf8(what) }))
+        std::str::from_utf8(self.bytes(length, what)?).or(Err(DecodeError {
+            offset: start,
+            fault: Fault::Utf8(what),
+        }))
     }
 
     /// A run of bytes with a four-byte length. Some peers set bit 31 as for strings: it is ignored.
