@@ -1,1 +1,41 @@
-//! Skeleton.
+//! Azure IoT Hub from the service side.
+//!
+//! * [`EventSource`]: device-to-cloud messages, read partition by partition from the hub's built-in
+//!   Event Hubs-compatible endpoint ([`SdkSource`] over Microsoft's `azure_messaging_eventhubs`);
+//! * [`C2dSender`]: cloud-to-device messages over AMQP;
+//! * [`HubRest`]: direct methods over HTTPS;
+//! * [`sas`], [`HubConnectionString`], [`EventHubsConnectionString`]: how a shared access policy is
+//!   written down and how it signs.
+//!
+//! Every failure is a [`HubError`], which tells what kind it is ([`HubError::class`]) and whether the
+//! hub may have taken what it was given ([`HubError::taken`]): together they decide whether a caller
+//! may try again.
+//!
+//! A process that uses this crate must have a process-wide rustls provider installed
+//! (`rustls::crypto::aws_lc_rs::default_provider().install_default()`) before it reads from a hub:
+//! Microsoft's SDK builds its TLS settings from it. Our own connections name their provider.
+
+mod c2d;
+mod connection_string;
+mod error;
+mod event;
+mod key;
+mod rest;
+pub mod sas;
+mod sdk;
+mod source;
+mod tls;
+
+pub use c2d::{Ack, C2dMessage, C2dSender, HubAmqpSettings};
+pub use connection_string::{
+    ConnectionStringError, EventHubsConnectionString, HubConnectionString,
+};
+pub use error::{Class, HubError, Taken};
+pub use event::{Event, MessageSource};
+pub use key::SecretKey;
+pub use rest::{HubRest, HubRestSettings, MethodAnswer, MethodCall};
+pub use sdk::{SdkSource, SdkSourceSettings};
+pub use source::{
+    Batches, Epoch, EventSource, Offset, PartitionId, PartitionProperties, Position, SourceIdentity,
+};
+pub use tls::HubTls;
