@@ -52,7 +52,13 @@ macro_rules! name {
             }
 
             fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({ "type": "string", "minLength": 1, "maxLength": MAX_BYTES })
+                // `check` as far as a schema can say it; `maxLength` counts characters, not bytes.
+                json_schema!({
+                    "type": "string",
+                    "minLength": 1,
+                    "maxLength": MAX_BYTES,
+                    "pattern": r"^\S(.*\S)?$",
+                })
             }
         }
 

@@ -1,0 +1,45 @@
+//! The custom resource definition as text.
+
+use kube::CustomResourceExt;
+use serde_json::Value;
+
+use super::AzureIotHubConnector;
+
+/// The definition as YAML, keys in a fixed order.
+///
+/// # Errors
+/// If it has no YAML form, which would be a fault of this program.
+pub fn yaml() -> Result<String, serde_yaml::Error> {
+    // By way of JSON, whose maps are sorted by key.
+    let mut tree = serde_json::to_value(AzureIotHubConnector::crd())
+        .map_err(<serde_yaml::Error as serde::ser::Error>::custom)?;
+    tidy(&mut tree);
+    serde_yaml::to_string(&tree)
+}
+
+/// Removes what schemars writes and Kubernetes does not know: formats of unsigned integers, of which
+/// the API server warns, and whole numbers written as fractions.
+fn tidy(tree: &mut Value) {
+    match tree {
+        Value::Object(map) => {
+            if matches!(map.get("format"), Some(Value::String(format)) if format.starts_with("uint"))
+            {
+                map.remove("format");
+            }
+            for bound in ["minimum", "maximum"] {
+                if let Some(Value::Number(number)) = map.get_mut(bound)
+                    && let Some(float) = number.as_f64()
+                    && float.fract() == 0.0
+                {
+                    // Within the schema's own bounds, all far below 2^53.
+                    #[allow(clippy::cast_possible_truncation)]
+                    let whole = float as i64;
+                    *number = whole.into();
+                }
+            }
+            map.values_mut().for_each(tidy);
+        }
+        Value::Array(list) => list.iter_mut().for_each(tidy),
+        _ => {}
+    }
+}

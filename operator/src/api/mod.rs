@@ -1,0 +1,21 @@
+//! The custom resource: what a user writes and what the operator answers.
+
+mod asked;
+pub mod condition;
+pub mod crd;
+mod pod;
+mod resource;
+mod source;
+mod status;
+mod validation;
+
+pub use asked::Asked;
+pub use pod::{Pod, PullPolicy, PullSecret, Quantity, Resources};
+pub use resource::{
+    AzureIotHubConnector, AzureIotHubConnectorSpec, Checkpoints, KubernetesCheckpoints,
+};
+pub use source::{CertificateSource, KeyRef, SecretSource};
+pub use status::{
+    AzureIotHubConnectorStatus, LastError, MAX_MEMBERS, MemberStatus, PartitionStatus,
+};
+pub use validation::{Validated, ValidationError, validate};

@@ -1,0 +1,4 @@
+//! Temporary.
+fn main() {
+    print!("{}", operator::api::crd::yaml().unwrap_or_default());
+}
