@@ -1,1 +1,16 @@
-//! Skeleton.
+//! The connector pod: telemetry of an IoT Hub's devices → property values on ThingWorx ([`ingress`]),
+//! and ThingWorx's requests → devices ([`egress`]).
+
+pub mod admin;
+pub mod args;
+pub mod claim;
+pub mod egress;
+pub mod identity;
+pub mod ingress;
+pub mod log;
+pub mod member;
+pub mod metrics;
+pub mod platform;
+pub mod report;
+pub mod run;
+pub mod secret;

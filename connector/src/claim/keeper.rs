@@ -1,0 +1,262 @@
+//! Shares the partitions with the other members of the same custom resource.
+//!
+//! Every look lists the connector's Leases once, plans, and does the first steps towards the plan: takes
+//! what is free or whose holder is dead, hands over what another should have. A holder that lives is
+//! never robbed. While the API server is away nothing is planned and nothing moves.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use connector_config::{KubernetesStore, MemberReport, ReportClass, annotation, label};
+use iothub::PartitionId;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::{Api, ResourceExt, api::ListParams};
+use rand::Rng;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Claim, ClaimError,
+    lease::{ClaimRecord, Claims},
+    observe::Observer,
+    plan::{Candidate, plan},
+};
+use crate::{
+    identity::MemberId,
+    ingress::Readers,
+    report::{Part, Reporter, Trouble},
+};
+
+/// Between two looks. With the jitter this is half a list a second and pod.
+const LOOK: Duration = Duration::from_millis(1500);
+/// Keeps pods that started together from looking together.
+const JITTER: Duration = Duration::from_millis(1000);
+/// One list of the Leases.
+const CALL: Duration = Duration::from_secs(5);
+
+/// Takes and hands over claims.
+pub struct Keeper {
+    leases: Api<Lease>,
+    claims: Claims,
+    store: KubernetesStore,
+    member: MemberId,
+    pod_uid: String,
+    partitions: BTreeSet<PartitionId>,
+    observer: Observer,
+    reporter: Reporter,
+}
+
+struct Member {
+    id: MemberId,
+    version: String,
+    connector_uid: String,
+    draining: bool,
+    template: String,
+    created: String,
+}
+
+impl Keeper {
+    /// A keeper for `member`, over the partitions that the hub has.
+    #[must_use]
+    pub fn new(
+        leases: Api<Lease>,
+        claims: Claims,
+        store: KubernetesStore,
+        member: MemberId,
+        pod_uid: String,
+        partitions: Vec<PartitionId>,
+        reporter: Reporter,
+    ) -> Self {
+        let partitions = partitions.into_iter().collect();
+        let observer = Observer::default();
+        Self {
+            leases,
+            claims,
+            store,
+            member,
+            pod_uid,
+            partitions,
+            observer,
+            reporter,
+        }
+    }
+
+    /// Keeps sharing until `shutdown`, then hands everything over.
+    pub async fn run(mut self, mut readers: Readers, shutdown: CancellationToken) {
+        while !shutdown.is_cancelled() {
+            match self.look(&mut readers).await {
+                Ok(()) => {}
+                Err(ClaimError::Unavailable(error)) => {
+                    let message = format!("the Kubernetes API server cannot be used: {error}");
+                    let trouble =
+                        Trouble::new(ReportClass::Transient, "ApiServerUnreachable", message);
+                    self.reporter.trouble(Part::Claims, trouble);
+                }
+                // Somebody else was faster; the next look shows it.
+                Err(ClaimError::Lost) => {}
+            }
+            let pause = LOOK + rand::rng().random_range(Duration::ZERO..JITTER);
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = sleep(pause) => {}
+            }
+        }
+        readers.hand_over_all().await;
+    }
+
+    async fn look(&mut self, readers: &mut Readers) -> Result<(), ClaimError> {
+        // Of all connectors: another resource on the same consumer group must be seen, alive or dead.
+        let selector = format!("{}={}", label::NAME, label::NAME_VALUE);
+        let params = ListParams::default().labels(&selector);
+        let listed = timeout(CALL, self.leases.list(&params))
+            .await
+            .map_err(|_| ClaimError::Unavailable("no answer in time".into()))?
+            .map_err(|error| ClaimError::Unavailable(error.to_string()))?;
+        let now = Instant::now();
+        let members: Vec<Member> = listed.items.iter().filter_map(member).collect();
+        let records: BTreeMap<PartitionId, ClaimRecord> = listed
+            .items
+            .iter()
+            .filter_map(|lease| self.claims.read(lease))
+            .map(|record| (record.partition.clone(), record))
+            .collect();
+        self.observer.look(
+            now,
+            members
+                .iter()
+                .map(|member| (member.id.clone(), member.version.clone())),
+            records.values().filter_map(|record| record.holder.as_ref()),
+        );
+        if !members.iter().any(|member| member.id == self.member) {
+            // Our own Lease is not there yet, or was deleted: others do not count on us.
+            return Ok(());
+        }
+        let planned = self.planned(&members, &records, now);
+        let mut trouble = None;
+        for partition in self.partitions.clone() {
+            let mine = planned.get(&partition) == Some(&self.member);
+            let reads = readers.reads(&partition);
+            if reads && !mine {
+                readers.hand_over(&partition);
+            }
+            if mine && !reads {
+                match self.take(&partition, records.get(&partition), now).await {
+                    Ok(Some(claim)) => readers.take(claim),
+                    Ok(None) | Err(Refusal::Claim(ClaimError::Lost)) => {}
+                    Err(Refusal::Claim(error)) => return Err(error),
+                    Err(Refusal::Duplicate(other)) => trouble = Some(other),
+                }
+            }
+        }
+        match trouble {
+            Some(trouble) => self.reporter.trouble(Part::Claims, trouble),
+            None => self.reporter.well(Part::Claims),
+        }
+        Ok(())
+    }
+
+    fn planned(
+        &self,
+        members: &[Member],
+        records: &BTreeMap<PartitionId, ClaimRecord>,
+        now: Instant,
+    ) -> BTreeMap<PartitionId, MemberId> {
+        let alive: Vec<&Member> = members
+            .iter()
+            .filter(|member| member.connector_uid == self.store.connector_uid)
+            .filter(|member| !member.draining && !self.observer.is_dead(&member.id, now))
+            .collect();
+        // The template of the youngest member: hashes say nothing of age.
+        let newest = alive
+            .iter()
+            .max_by(|a, b| (&a.created, &a.id).cmp(&(&b.created, &b.id)));
+        let newest = newest
+            .map(|member| member.template.clone())
+            .unwrap_or_default();
+        let candidates: Vec<Candidate> = alive
+            .iter()
+            .map(|member| Candidate {
+                id: member.id.clone(),
+                newest: member.template == newest,
+            })
+            .collect();
+        let held = records
+            .iter()
+            .filter_map(|(id, record)| Some((id.clone(), record.holder.clone()?)))
+            .collect();
+        plan(&candidates, &self.partitions, &held)
+    }
+
+    /// Claims a partition that is planned for us, if it is there to be claimed.
+    async fn take(
+        &self,
+        partition: &PartitionId,
+        record: Option<&ClaimRecord>,
+        now: Instant,
+    ) -> Result<Option<Box<dyn Claim>>, Refusal> {
+        let Some(record) = record else {
+            return Ok(Some(Box::new(self.claims.create(partition).await?)));
+        };
+        let free = match &record.holder {
+            None => true,
+            // We hold it and do not read it: an answer was lost, or our reader gave it up.
+            Some(holder) if *holder == self.member => true,
+            // An earlier start of this very pod: its process is gone.
+            Some(_) if !self.pod_uid.is_empty() && record.holder_pod == self.pod_uid => true,
+            Some(holder) => self.observer.is_dead(holder, now),
+        };
+        if free {
+            return Ok(Some(Box::new(self.claims.take(record).await?)));
+        }
+        match &record.holder {
+            Some(holder) if record.connector_uid != self.store.connector_uid => {
+                let message = format!(
+                    "partition {} of this hub and consumer group is claimed by {holder} of another \
+                     AzureIotHubConnector; give each its own iotHub.eventHubs.consumerGroup",
+                    partition.as_str()
+                );
+                let trouble = Trouble::new(ReportClass::User, "DuplicateReader", message);
+                Err(Refusal::Duplicate(trouble))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+enum Refusal {
+    Claim(ClaimError),
+    Duplicate(Trouble),
+}
+
+impl From<ClaimError> for Refusal {
+    fn from(error: ClaimError) -> Self {
+        Self::Claim(error)
+    }
+}
+
+fn member(lease: &Lease) -> Option<Member> {
+    if lease.labels().get(label::COMPONENT).map(String::as_str) != Some(label::COMPONENT_MEMBER) {
+        return None;
+    }
+    let report = lease.annotations().get(annotation::REPORT);
+    let report: Option<MemberReport> = report.and_then(|text| serde_json::from_str(text).ok());
+    Some(Member {
+        id: MemberId::new(lease.spec.as_ref()?.holder_identity.clone()?),
+        version: lease.resource_version().unwrap_or_default(),
+        connector_uid: lease
+            .annotations()
+            .get(annotation::CONNECTOR_UID)
+            .cloned()
+            .unwrap_or_default(),
+        draining: report.as_ref().is_some_and(|report| report.draining),
+        template: report
+            .map(|report| report.pod_template_hash)
+            .unwrap_or_default(),
+        created: lease
+            .creation_timestamp()
+            .map(|time| time.0.to_string())
+            .unwrap_or_default(),
+    })
+}

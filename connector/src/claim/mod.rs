@@ -1,0 +1,55 @@
+//! Claims: a member's hold on one partition, with an epoch and the checkpoint.
+//!
+//! With Kubernetes a claim is a Lease ([`lease`]); every write of it carries the `resourceVersion` that
+//! was last seen, so a claim that was lost cannot be written. A single process holds all partitions and
+//! keeps its checkpoints in a file ([`file`]).
+
+mod file;
+mod keeper;
+mod lease;
+mod observe;
+mod plan;
+mod solo;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use iothub::{Epoch, PartitionId};
+
+use crate::ingress::Mark;
+
+pub use file::{FileStore, FileStoreError};
+pub use keeper::Keeper;
+pub use lease::Claims;
+pub use solo::read_all;
+
+/// Why a claim could not be written.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ClaimError {
+    /// Another member holds it now.
+    #[error("the claim belongs to another member")]
+    Lost,
+    /// The store cannot be reached or refuses.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// A claim that is held.
+#[async_trait]
+pub trait Claim: Send {
+    /// What is claimed.
+    fn partition(&self) -> &PartitionId;
+    /// Raised at each claim; the hub evicts readers with a lower one.
+    fn epoch(&self) -> Epoch;
+    /// Where to resume; `None` if never checkpointed.
+    fn mark(&self) -> Option<Mark>;
+    /// How long to wait after attaching before the first write, until whatever an earlier owner has in
+    /// flight is done.
+    fn fence(&self) -> Duration;
+    /// Stores the low-water mark.
+    async fn save(&mut self, mark: &Mark) -> Result<(), ClaimError>;
+    /// Whether the claim still names us.
+    async fn confirm(&mut self) -> Result<(), ClaimError>;
+    /// Stores the exact next position and lets go.
+    async fn release(&mut self, mark: Option<&Mark>) -> Result<(), ClaimError>;
+}

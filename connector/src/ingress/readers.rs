@@ -1,0 +1,67 @@
+//! The partitions that this member reads: one task each, taken up and handed over one by one.
+
+use std::collections::HashMap;
+
+use iothub::PartitionId;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::{Ingress, partition};
+use crate::claim::Claim;
+
+/// The running partitions.
+pub struct Readers {
+    ingress: Ingress,
+    running: HashMap<PartitionId, Running>,
+}
+
+struct Running {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Readers {
+    /// Reads nothing yet.
+    #[must_use]
+    pub fn new(ingress: Ingress) -> Self {
+        Self {
+            ingress,
+            running: HashMap::new(),
+        }
+    }
+
+    /// Reads the claimed partition until it is handed over or the claim is lost.
+    pub fn take(&mut self, claim: Box<dyn Claim>) {
+        let partition = claim.partition().clone();
+        let stop = CancellationToken::new();
+        let ingress = self.ingress.clone();
+        let task = tokio::spawn(partition::run(ingress, claim, stop.clone()));
+        self.running.insert(partition, Running { stop, task });
+    }
+
+    /// Begins to hand over: the task stops reading, settles, checkpoints and releases the claim.
+    pub fn hand_over(&self, partition: &PartitionId) {
+        if let Some(running) = self.running.get(partition) {
+            running.stop.cancel();
+        }
+    }
+
+    /// Whether a task for this partition is running, be it on its way out.
+    pub fn reads(&mut self, partition: &PartitionId) -> bool {
+        self.running
+            .retain(|_, running| !running.task.is_finished());
+        self.running.contains_key(partition)
+    }
+
+    /// Hands over everything and waits until that is done; each task bounds its own time.
+    pub async fn hand_over_all(&mut self) {
+        for running in self.running.values() {
+            running.stop.cancel();
+        }
+        for (partition, running) in self.running.drain() {
+            if let Err(error) = running.task.await {
+                tracing::error!(%error, partition = partition.as_str(), "a reader failed");
+            }
+        }
+    }
+}

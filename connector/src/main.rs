@@ -1,0 +1,51 @@
+//! settings → log → run until a signal → drain.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use connector::{args::Args, log, run};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Bad usage, as in BSD's `sysexits.h`.
+const USAGE: u8 = 64;
+
+#[tokio::main(worker_threads = 2)]
+async fn main() -> ExitCode {
+    let args = Args::try_parse().unwrap_or_else(|error| {
+        let _ = error.print();
+        std::process::exit(if error.use_stderr() { USAGE.into() } else { 0 });
+    });
+    let settings = match connector_config::load(&args.config) {
+        Ok(settings) => settings,
+        Err(error) => return fail(USAGE, &error),
+    };
+    if args.check {
+        return ExitCode::SUCCESS;
+    }
+    if let Err(error) = log::start(&args.log, args.log_format) {
+        return fail(USAGE, &error);
+    }
+    // Ours and the SDK's TLS both need to know it.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let stop = async {
+        let (Ok(mut term), Ok(mut int)) = (
+            signal(SignalKind::terminate()),
+            signal(SignalKind::interrupt()),
+        ) else {
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = term.recv() => tracing::info!("SIGTERM: draining"),
+            _ = int.recv() => tracing::info!("SIGINT: draining"),
+        }
+    };
+    match run::run(settings, &args, stop).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(error.exit_code(), &error),
+    }
+}
+
+fn fail(code: u8, error: &dyn std::error::Error) -> ExitCode {
+    eprintln!("azure-iot-hub-connector: {error}");
+    ExitCode::from(code)
+}

@@ -1,0 +1,225 @@
+//! What the member says of itself: one value, changed by its stages, read by the probes and by the
+//! writer of the member's Lease.
+
+use std::collections::BTreeSet;
+
+use connector_config::{MemberReport, Phase, ReportClass};
+use tokio::sync::watch;
+
+use crate::identity::Identity;
+
+/// Something that is wrong, in words an administrator of ThingWorx understands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// Decides what is done about it.
+    pub class: ReportClass,
+    /// `CamelCase` reason from a closed list.
+    pub reason: &'static str,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+impl Trouble {
+    /// Something wrong.
+    pub fn new(class: ReportClass, reason: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            class,
+            reason,
+            message: message.into(),
+        }
+    }
+}
+
+/// Changes the member's report. Cheap to clone; all clones change the same report.
+#[derive(Clone)]
+pub struct Reporter {
+    state: watch::Sender<State>,
+}
+
+/// Which part of the connector a trouble stands for: each part clears only its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// The hub's senders and its built-in endpoint.
+    Hub,
+    /// Nodes, binds and routing group.
+    Platform,
+    /// The routing group.
+    Group,
+    /// Leases of members and partitions.
+    Claims,
+    /// Reading of partitions.
+    Ingress,
+}
+
+#[derive(Debug, Clone)]
+struct State {
+    report: MemberReport,
+    troubles: std::collections::BTreeMap<Part, Trouble>,
+    /// Once bound on every node that accepts connections.
+    bound: bool,
+    partitions: BTreeSet<String>,
+}
+
+impl Reporter {
+    /// The report of a member that has just started.
+    #[must_use]
+    pub fn new(identity: &Identity) -> Self {
+        let report = MemberReport {
+            format: MemberReport::FORMAT,
+            phase: Phase::ProvingHub,
+            class: None,
+            reason: String::new(),
+            message: String::new(),
+            thing: identity.member().as_str().to_owned(),
+            group: None,
+            nodes_bound: 0,
+            nodes: 0,
+            partitions: Vec::new(),
+            partitions_total: None,
+            settings_digest: identity.settings_digest.clone(),
+            secret_digest: identity.secret_digest.clone(),
+            pod_template_hash: identity.pod_template_hash.clone(),
+            draining: false,
+        };
+        let state = State {
+            report,
+            troubles: std::collections::BTreeMap::default(),
+            bound: false,
+            partitions: BTreeSet::new(),
+        };
+        Self {
+            state: watch::Sender::new(state),
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        self.state.send_if_modified(|state| {
+            let before = (state.report.clone(), state.bound);
+            change(state);
+            let State {
+                report,
+                troubles,
+                bound,
+                partitions,
+            } = state;
+            report.partitions = partitions.iter().cloned().collect();
+            let first = troubles.values().next();
+            report.class = first.map(|trouble| trouble.class);
+            report.reason = first
+                .map(|trouble| trouble.reason.to_owned())
+                .unwrap_or_default();
+            report.message = first
+                .map(|trouble| MemberReport::cut(&trouble.message))
+                .unwrap_or_default();
+            (&*report, *bound) != (&before.0, before.1)
+        });
+    }
+
+    /// The member has come to `phase`.
+    pub fn phase(&self, phase: Phase) {
+        self.change(|state| {
+            state.report.phase = phase;
+            state.report.draining = phase == Phase::Draining;
+        });
+    }
+
+    /// `part` is in trouble; logged when it is new.
+    pub fn trouble(&self, part: Part, trouble: Trouble) {
+        let known = self.state.borrow().troubles.get(&part) == Some(&trouble);
+        if !known {
+            let Trouble {
+                class,
+                reason,
+                message,
+            } = &trouble;
+            tracing::warn!(?part, ?class, reason, "{message}");
+            self.change(|state| {
+                state.troubles.insert(part, trouble);
+            });
+        }
+    }
+
+    /// `part` is well; logged when it was in trouble.
+    pub fn well(&self, part: Part) {
+        if self.state.borrow().troubles.contains_key(&part) {
+            tracing::info!(?part, "recovered");
+            self.change(|state| {
+                state.troubles.remove(&part);
+            });
+        }
+    }
+
+    /// The routing group is resolved.
+    pub fn group(&self, group: &str) {
+        self.change(|state| state.report.group = Some(group.to_owned()));
+    }
+
+    /// How many of how many nodes the hub Thing is bound on, and whether the member is ready by that.
+    pub fn nodes(&self, bound: usize, of: usize, ready: bool) {
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        self.change(|state| {
+            state.report.nodes_bound = count(bound);
+            state.report.nodes = count(of);
+            state.bound = ready;
+        });
+    }
+
+    /// The hub has `total` partitions.
+    pub fn partitions_total(&self, total: usize) {
+        self.change(|state| state.report.partitions_total = u32::try_from(total).ok());
+    }
+
+    /// The member reads `partition`, or no longer does.
+    pub fn reading(&self, partition: &str, reads: bool) {
+        self.change(|state| {
+            if reads {
+                state.partitions.insert(partition.to_owned());
+            } else {
+                state.partitions.remove(partition);
+            }
+        });
+    }
+
+    /// Why the member is not ready; `None` when it is.
+    #[must_use]
+    pub fn unready(&self) -> Option<String> {
+        let state = self.state.borrow();
+        let report = &state.report;
+        if report.draining {
+            return Some("draining".into());
+        }
+        if report.phase == Phase::Running && state.bound {
+            return None;
+        }
+        if report.message.is_empty() {
+            return Some(format!("{:?}", report.phase));
+        }
+        Some(format!("{}: {}", report.reason, report.message))
+    }
+
+    /// The report as it is now.
+    #[must_use]
+    pub fn now(&self) -> MemberReport {
+        self.state.borrow().report.clone()
+    }
+
+    /// Waits until the report has changed since this watcher last looked.
+    #[must_use]
+    pub fn watch(&self) -> ReportWatch {
+        ReportWatch(self.state.subscribe())
+    }
+}
+
+/// Sees each change of a report.
+pub struct ReportWatch(watch::Receiver<State>);
+
+impl ReportWatch {
+    /// Waits for a change and returns the report after it.
+    pub async fn changed(&mut self) -> MemberReport {
+        if self.0.changed().await.is_err() {
+            // All reporters are gone, so no change can come.
+            std::future::pending::<()>().await;
+        }
+        self.0.borrow_and_update().report.clone()
+    }
+}

@@ -1,0 +1,407 @@
+//! Start, ready and stop, in this order:
+//!
+//! settings → member Lease → hub proven → platform nodes → own Thing → routing group → group bind →
+//! claims. And back: not ready → hub Thing unbound → requests served out while claims are handed over →
+//! own Thing unbound → closed.
+
+mod hub;
+mod stage;
+
+use std::{net::SocketAddr, num::NonZeroU8, sync::Arc, time::Duration};
+
+use alwayson::{BindState, Node, TlsSettings};
+use connector_config::{Checkpoints, Phase, RoutingGroup, Settings};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Api;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    admin,
+    args::Args,
+    claim::{self, FileStore, Keeper},
+    egress::{OwnNames, Requests, Server},
+    identity::Identity,
+    ingress::{Ingress, Passes, Readers},
+    member::MemberLease,
+    metrics::Metrics,
+    platform::{self, Binder, NodesSettings, Platform},
+    report::{Part, Reporter},
+    secret::SecretFile,
+};
+
+use hub::Hubs;
+use stage::{Retry, until};
+
+/// No request for so long, and none in flight: nobody has the old bind in mind any more.
+const QUIET: Duration = Duration::from_secs(2);
+/// The longest wait for requests in flight: the platform's own time-out and some.
+const SERVE_OUT: Duration = Duration::from_secs(35);
+/// Unbinding on all nodes.
+const UNBIND: Duration = Duration::from_secs(5);
+
+/// Why the connector cannot run at all. Everything that may mend itself is retried instead.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Settings that cannot work; one line naming the field.
+    #[error("settings: {0}")]
+    Settings(String),
+    /// The admin port is taken, or the like.
+    #[error("{0}")]
+    System(String),
+}
+
+impl RunError {
+    /// 64 for bad settings, else 1.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Settings(_) => 64,
+            Self::System(_) => 1,
+        }
+    }
+}
+
+/// Where claims and checkpoints are kept, opened.
+enum Store {
+    Kubernetes(Api<Lease>, connector_config::KubernetesStore),
+    File(FileStore),
+}
+
+/// Runs the connector until `stop`, then drains.
+///
+/// # Errors
+/// [`RunError`] if it could not even begin.
+pub async fn run(
+    settings: Settings,
+    args: &Args,
+    stop: impl Future<Output = ()>,
+) -> Result<(), RunError> {
+    let identity = Identity::from_env();
+    let metrics = Metrics::new().map_err(|error| RunError::System(error.to_string()))?;
+    let reporter = Reporter::new(&identity);
+    // Ends the last: the admin port, the nodes, the member's Lease.
+    let end = CancellationToken::new();
+    let (address, admin) = serve_admin(args.listen, &metrics, &reporter, &end).await?;
+    tracing::info!(thing = %identity.member(), %address, hub = %settings.hub_thing_name, "starting");
+    let store = open_store(&settings).await?;
+    let parts = Parts {
+        settings,
+        identity,
+        metrics,
+        reporter,
+        end: end.clone(),
+    };
+    parts.live(store, stop).await?;
+    end.cancel();
+    let _ = timeout(UNBIND, admin).await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn serve_admin(
+    listen: SocketAddr,
+    metrics: &Metrics,
+    reporter: &Reporter,
+    end: &CancellationToken,
+) -> Result<(SocketAddr, tokio::task::JoinHandle<()>), RunError> {
+    admin::serve(listen, metrics.clone(), reporter.clone(), end.clone())
+        .await
+        .map_err(|error| RunError::System(format!("--listen {listen}: {error}")))
+}
+
+async fn open_store(settings: &Settings) -> Result<Store, RunError> {
+    match &settings.checkpoints {
+        Checkpoints::Kubernetes(store) => {
+            let client = kube::Client::try_default().await.map_err(|error| {
+                RunError::Settings(format!(
+                    "checkpoints.kubernetes: no Kubernetes here: {error}"
+                ))
+            })?;
+            Ok(Store::Kubernetes(
+                Api::default_namespaced(client),
+                store.clone(),
+            ))
+        }
+        Checkpoints::File(file) => FileStore::open(&file.path)
+            .map(Store::File)
+            .map_err(|error| RunError::Settings(error.to_string())),
+    }
+}
+
+struct Parts {
+    settings: Settings,
+    identity: Identity,
+    metrics: Metrics,
+    reporter: Reporter,
+    end: CancellationToken,
+}
+
+impl Parts {
+    async fn live(&self, store: Store, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+        let stopping = CancellationToken::new();
+        let member_end = CancellationToken::new();
+        let on_stop = stopping.clone();
+        tokio::pin!(stop);
+        let life = async {
+            let member = self.join(&store, &on_stop, &member_end).await;
+            let done = self.work(store, &on_stop).await;
+            // The Lease goes last: until then others know who holds what.
+            member_end.cancel();
+            if let Some(member) = member {
+                let _ = timeout(UNBIND, member).await;
+            }
+            done
+        };
+        tokio::pin!(life);
+        tokio::select! {
+            done = &mut life => return done,
+            () = &mut stop => {}
+        }
+        self.reporter.phase(Phase::Draining);
+        stopping.cancel();
+        life.await
+    }
+
+    /// The member's Lease, with Kubernetes.
+    async fn join(
+        &self,
+        store: &Store,
+        stopping: &CancellationToken,
+        end: &CancellationToken,
+    ) -> Option<tokio::task::JoinHandle<()>> {
+        let Store::Kubernetes(leases, store) = store else {
+            return None;
+        };
+        let make =
+            || MemberLease::create(leases.clone(), &self.identity, store, self.reporter.now());
+        let retry = Retry {
+            reporter: &self.reporter,
+            part: Part::Claims,
+        };
+        let lease = until(stopping, retry, make).await?;
+        Some(tokio::spawn(lease.keep(self.reporter.clone(), end.clone())))
+    }
+
+    async fn work(&self, store: Store, stopping: &CancellationToken) -> Result<(), RunError> {
+        let Self {
+            settings,
+            identity,
+            metrics,
+            reporter,
+            end,
+        } = self;
+        let member = identity.member();
+        let hubs = Hubs::new(&settings.iot_hub, &member, end.clone())?;
+        let retry = Retry {
+            reporter,
+            part: Part::Hub,
+        };
+        let Some((hub, source, partitions)) = until(stopping, retry, || hubs.prove()).await else {
+            return Ok(());
+        };
+        reporter.partitions_total(partitions.len());
+
+        reporter.phase(Phase::Connecting);
+        let requests = Requests::new();
+        let nodes = platform::start_nodes(self.nodes()?, requests.sender.clone(), end.clone());
+        let platform = Platform::new(
+            nodes.clone(),
+            settings.thingworx.node_selection,
+            settings.hub_thing_name.as_str(),
+            metrics.clone(),
+        );
+        let template = &settings.thingworx.gateway_template;
+        let binder = Binder::start(
+            nodes.clone(),
+            &member,
+            template,
+            reporter.clone(),
+            metrics.clone(),
+            end.clone(),
+        );
+        let (in_flight, busy) = watch::channel(0);
+        let server = Server {
+            hub,
+            own: Arc::new(OwnNames {
+                member: member.clone(),
+                hub: settings.hub_thing_name.clone(),
+            }),
+            platform_timeout: Duration::from_secs(
+                settings.thingworx.platform_request_timeout_seconds.into(),
+            ),
+            metrics: metrics.clone(),
+            in_flight,
+        };
+        tokio::spawn(server.run(requests));
+
+        let bound = self.bind(&platform, &binder, stopping).await;
+        if bound.is_some() {
+            let ingress = Ingress {
+                source: source.clone(),
+                platform: platform.clone(),
+                start: settings.iot_hub.event_hubs.start,
+                passes: Passes::start(platform.clone(), metrics.clone()),
+                metrics: metrics.clone(),
+                reporter: reporter.clone(),
+            };
+            let readers = Readers::new(ingress);
+            let stop_reading = CancellationToken::new();
+            let on_stop = stop_reading.clone();
+            let reading = async {
+                match store {
+                    Store::Kubernetes(leases, store) => {
+                        let claims = claim::Claims::new(
+                            leases.clone(),
+                            store.clone(),
+                            source.identity().clone(),
+                            member.clone(),
+                            identity.pod_uid.clone(),
+                        );
+                        let uid = identity.pod_uid.clone();
+                        Keeper::new(
+                            leases,
+                            claims,
+                            store,
+                            member,
+                            uid,
+                            partitions,
+                            reporter.clone(),
+                        )
+                        .run(readers, on_stop)
+                        .await;
+                    }
+                    Store::File(store) => {
+                        let identity = source.identity().clone();
+                        claim::read_all(store, identity, partitions, readers, on_stop).await;
+                    }
+                }
+            };
+            let drain = async {
+                stopping.cancelled().await;
+                self.unbind(&nodes, &binder).await;
+                stop_reading.cancel();
+                serve_out(busy).await;
+            };
+            tokio::join!(reading, drain);
+        }
+        binder.end();
+        wait(&nodes, |state| state.gateway == BindState::Unwanted).await;
+        let all = nodes.borrow().clone();
+        futures::future::join_all(all.iter().map(Node::close)).await;
+        Ok(())
+    }
+
+    /// Own Thing → routing group → group bind.
+    async fn bind(
+        &self,
+        platform: &Platform,
+        binder: &Binder,
+        stopping: &CancellationToken,
+    ) -> Option<RoutingGroup> {
+        let Self {
+            settings, reporter, ..
+        } = self;
+        let ours = async {
+            let mut nodes = platform.nodes();
+            while !nodes.borrow_and_update().iter().any(gateway_bound) {
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::select! {
+            () = stopping.cancelled() => return None,
+            () = ours => {}
+        }
+        reporter.phase(Phase::Binding);
+        let (setting, hub) = (settings.routing_group.as_ref(), &settings.hub_thing_name);
+        let retry = Retry {
+            reporter,
+            part: Part::Group,
+        };
+        let resolve = || platform::resolve_routing_group(setting, hub, platform);
+        let group = until(stopping, retry, resolve).await?;
+        tracing::info!(%group, hub = %hub, "joining the routing group");
+        reporter.group(group.as_str());
+        binder.join(hub, &group);
+        reporter.phase(Phase::Running);
+        Some(group)
+    }
+
+    async fn unbind(&self, nodes: &platform::Nodes, binder: &Binder) {
+        binder.leave();
+        wait(nodes, |state| state.group == BindState::Unwanted).await;
+        // Requests that a node sent before it took the unbind are here once its pong is.
+        let all = nodes.borrow().clone();
+        futures::future::join_all(all.iter().map(|node| node.ping(UNBIND))).await;
+    }
+
+    fn nodes(&self) -> Result<NodesSettings, RunError> {
+        let thingworx = &self.settings.thingworx;
+        let tls = thingworx.tls.as_ref();
+        let ca = tls.and_then(|tls| tls.ca.as_ref());
+        let ca = ca
+            .map(|file| read_file("thingworx.tls.ca", file))
+            .transpose()?;
+        let service = thingworx.service.as_ref().map(|service| {
+            let namespace = service
+                .namespace
+                .as_deref()
+                .unwrap_or(&self.identity.namespace);
+            (format!("{}.{namespace}.svc", service.name), service.port)
+        });
+        let named = tls.and_then(|tls| tls.server_name.clone());
+        let server_name = named.or_else(|| service.as_ref().map(|(host, _)| host.clone()));
+        let key = SecretFile::new("thingworx.appKey", &thingworx.app_key);
+        key.read()
+            .map_err(|error| RunError::Settings(error.to_string()))?;
+        Ok(NodesSettings {
+            urls: thingworx.urls(),
+            service,
+            tls: TlsSettings { ca, server_name },
+            pipes: NonZeroU8::new(thingworx.pipes).unwrap_or(NonZeroU8::MIN),
+            credentials: Arc::new(key),
+        })
+    }
+}
+
+fn gateway_bound(node: &Node) -> bool {
+    node.state().borrow().gateway == BindState::Bound
+}
+
+fn read_file(field: &str, file: &connector_config::File) -> Result<Vec<u8>, RunError> {
+    std::fs::read(&file.file).map_err(|error| {
+        RunError::Settings(format!("{field}: file {}: {error}", file.file.display()))
+    })
+}
+
+/// Waits until every node that is up is in a state, a few seconds at most.
+async fn wait(nodes: &platform::Nodes, wanted: impl Fn(&alwayson::NodeState) -> bool) {
+    let all = nodes.borrow().clone();
+    let each = all.iter().map(|node| {
+        let wanted = &wanted;
+        async move {
+            let down =
+                |state: &alwayson::NodeState| matches!(state.link, alwayson::Link::Down { .. });
+            let mut state = node.state();
+            let _ = state.wait_for(|state| down(state) || wanted(state)).await;
+        }
+    });
+    let _ = timeout(UNBIND, futures::future::join_all(each)).await;
+}
+
+/// Waits until nothing has been in flight for a while.
+async fn serve_out(mut busy: watch::Receiver<usize>) {
+    let deadline = Instant::now() + SERVE_OUT;
+    loop {
+        let idle = *busy.borrow_and_update() == 0;
+        let wait = if idle { QUIET } else { SERVE_OUT };
+        tokio::select! {
+            () = sleep(wait) => return,
+            () = tokio::time::sleep_until(deadline) => return,
+            changed = busy.changed() => if changed.is_err() { return },
+        }
+    }
+}
