@@ -1,0 +1,294 @@
+//! What the nodes share: model, keys, logs, and the endpoints of each node.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI32, AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use alwayson::{Gateway, Response};
+use rand::{SeedableRng, rngs::StdRng};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use crate::{
+    bind::{BindTable, Binder, EndpointId, Policy},
+    fault::{Fault, Faults},
+    log::{DrawEntry, EventEntry, Log, ValueEntry},
+    model::{Model, Thing, is_gateway_template},
+};
+
+/// What the nodes share, as it is set.
+#[derive(Debug, Clone)]
+pub struct ClusterSettings {
+    /// Application keys that are accepted.
+    pub app_keys: BTreeSet<String>,
+    /// Seed of the draws among binders.
+    pub seed: u64,
+    /// Longest random delay before a request of the platform is sent.
+    pub draw_delay: Duration,
+    /// What a second bind of a name does.
+    pub policy: Policy,
+    /// A connection that does not log in is closed after this: 15 s on the platform.
+    pub auth_wait: Duration,
+    /// A connection without any traffic is closed after this: 60 s on the platform.
+    pub idle: Duration,
+    /// An edge must answer within this: 30 s on the platform.
+    pub request_timeout: Duration,
+    /// `NotifyPropertyUpdate` follows a bind after this: 1 s on the platform.
+    pub notify_after: Duration,
+}
+
+impl Default for ClusterSettings {
+    fn default() -> Self {
+        Self {
+            app_keys: BTreeSet::new(),
+            seed: 1,
+            draw_delay: Duration::ZERO,
+            policy: Policy::default(),
+            auth_wait: Duration::from_secs(15),
+            idle: Duration::from_secs(60),
+            request_timeout: Duration::from_secs(30),
+            notify_after: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Entries that each log holds.
+const LOG: usize = 2_000_000;
+
+/// A ThingWorx cluster.
+pub struct Cluster {
+    /// As it was set.
+    pub settings: ClusterSettings,
+    pub(crate) model: Mutex<Model>,
+    pub(crate) keys: Mutex<BTreeSet<String>>,
+    pub(crate) values: Mutex<Log<ValueEntry>>,
+    pub(crate) draws: Mutex<Log<DrawEntry>>,
+    pub(crate) events: Mutex<Log<EventEntry>>,
+    pub(crate) rng: Mutex<StdRng>,
+    pub(crate) policy: Mutex<Policy>,
+    pub(crate) failing: Mutex<BTreeSet<String>>,
+    pub(crate) served: Mutex<BTreeMap<String, u64>>,
+    pub(crate) nodes: Vec<NodeShared>,
+    next_request: AtomicU32,
+    next_endpoint: AtomicI32,
+    next_session: AtomicI32,
+}
+
+/// What the connections of one node share.
+pub(crate) struct NodeShared {
+    pub(crate) binds: Mutex<BindTable>,
+    pub(crate) endpoints: Mutex<HashMap<EndpointId, Endpoint>>,
+    pub(crate) faults: watch::Sender<Faults>,
+    pub(crate) reset: broadcast::Sender<()>,
+}
+
+/// A client of a node: one or more sockets.
+#[derive(Default)]
+pub(crate) struct Endpoint {
+    pub(crate) gateway: Option<String>,
+    pub(crate) sessions: BTreeSet<i32>,
+    pub(crate) sockets: Vec<(u64, mpsc::Sender<Vec<u8>>)>,
+    pub(crate) pending: HashMap<u32, oneshot::Sender<Response>>,
+}
+
+impl Cluster {
+    /// A cluster of so many nodes, with the Things of the extensions.
+    #[must_use]
+    pub fn new(nodes: usize, settings: ClusterSettings) -> Self {
+        let node = || NodeShared {
+            binds: Mutex::default(),
+            endpoints: Mutex::default(),
+            faults: watch::Sender::new(Faults::default()),
+            reset: broadcast::Sender::new(4),
+        };
+        Self {
+            model: Mutex::new(Model::with_extensions()),
+            keys: Mutex::new(settings.app_keys.clone()),
+            values: Mutex::new(Log::new(LOG)),
+            draws: Mutex::new(Log::new(LOG)),
+            events: Mutex::new(Log::new(LOG)),
+            rng: Mutex::new(StdRng::seed_from_u64(settings.seed)),
+            policy: Mutex::new(settings.policy),
+            failing: Mutex::default(),
+            served: Mutex::default(),
+            nodes: (0..nodes).map(|_| node()).collect(),
+            next_request: AtomicU32::new(1),
+            next_endpoint: AtomicI32::new(1),
+            next_session: AtomicI32::new(1),
+            settings,
+        }
+    }
+
+    /// Defines a Thing.
+    pub fn define(&self, name: &str, thing: Thing) {
+        lock(&self.model).put(name, thing);
+    }
+
+    pub(crate) fn request_id(&self) -> u32 {
+        self.next_request.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn session_id(&self) -> i32 {
+        self.next_session.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn endpoint_id(&self) -> EndpointId {
+        self.next_endpoint.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Binds names for an endpoint; the gateway part first, as the platform does.
+    ///
+    /// # Errors
+    /// The reason that the platform gives.
+    pub(crate) fn bind<'a>(
+        &self,
+        node: usize,
+        endpoint: EndpointId,
+        gateway: Option<&Gateway>,
+        names: impl Iterator<Item = &'a str>,
+    ) -> Result<Vec<String>, String> {
+        let shared = &self.nodes[node];
+        let mut names: Vec<String> = names.map(str::to_owned).collect();
+        if let Some(Gateway { name, template }) = gateway {
+            self.gateway_thing(name, template)?;
+            if let Some(endpoint) = lock(&shared.endpoints).get_mut(&endpoint) {
+                endpoint.gateway = Some(name.clone());
+            }
+            if !names.contains(name) {
+                names.push(name.clone());
+            }
+        }
+        let gateway = lock(&shared.endpoints)
+            .get(&endpoint)
+            .and_then(|one| one.gateway.clone());
+        let policy = *lock(&self.policy);
+        let model = lock(&self.model);
+        let mut binds = lock(&shared.binds);
+        for name in &names {
+            let many = model
+                .thing(name)
+                .is_some_and(|(_, thing)| thing.takes_many_binders());
+            let binder = Binder {
+                endpoint,
+                gateway: gateway.clone(),
+            };
+            binds.bind(name, binder, many, policy).map_err(|clash| {
+                let by = clash
+                    .by
+                    .gateway
+                    .unwrap_or_else(|| clash.by.endpoint.to_string());
+                format!(
+                    "An error occurred while processing a message: binding failed, see server log \
+                     [name: {}, already bound by: {by}]",
+                    clash.name
+                )
+            })?;
+        }
+        Ok(names)
+    }
+
+    fn gateway_thing(&self, name: &str, template: &str) -> Result<(), String> {
+        let mut model = lock(&self.model);
+        match is_gateway_template(template) {
+            None => return Err(format!("Thing Template [{template}] does not exist")),
+            Some(false) => return Err(format!("[{template}] is not a valid gateway type")),
+            Some(true) => {}
+        }
+        match model.thing(name) {
+            Some((_, thing)) if thing.template != template => {
+                Err(format!("Thing [{name}] is not based on [{template}]"))
+            }
+            Some(_) => Ok(()),
+            None => {
+                model.put(
+                    name,
+                    Thing {
+                        ephemeral: true,
+                        ..Thing::of(template)
+                    },
+                );
+                Ok(())
+            }
+        }
+    }
+
+    pub(crate) fn unbind<'a>(
+        &self,
+        node: usize,
+        endpoint: EndpointId,
+        names: impl Iterator<Item = &'a str>,
+    ) {
+        for name in names {
+            lock(&self.nodes[node].binds).unbind(name, endpoint);
+            self.forget_ephemeral(name);
+        }
+    }
+
+    /// The last socket of an endpoint is gone.
+    pub(crate) fn remove_endpoint(&self, node: usize, endpoint: EndpointId) {
+        lock(&self.nodes[node].endpoints).remove(&endpoint);
+        let names = lock(&self.nodes[node].binds).unbind_all(endpoint);
+        for name in names {
+            self.forget_ephemeral(&name);
+        }
+    }
+
+    /// An ephemeral Thing goes when its last binder on any node goes.
+    fn forget_ephemeral(&self, name: &str) {
+        let bound = self
+            .nodes
+            .iter()
+            .any(|node| !lock(&node.binds).binders(name).is_empty());
+        let mut model = lock(&self.model);
+        if !bound && model.thing(name).is_some_and(|(_, thing)| thing.ephemeral) {
+            model.remove(name);
+        }
+    }
+
+    /// Switches a fault on or off.
+    pub(crate) fn fault(&self, fault: &Fault) {
+        if let Fault::FailThing { thing, on } = fault {
+            let mut failing = lock(&self.failing);
+            if *on {
+                failing.insert(thing.clone())
+            } else {
+                failing.remove(thing)
+            };
+        }
+        for node in &self.nodes[fault.nodes(self.nodes.len())] {
+            node.faults.send_modify(|now| match fault {
+                Fault::Freeze { ms, .. } => {
+                    now.frozen_until =
+                        Some(tokio::time::Instant::now() + Duration::from_millis(*ms));
+                }
+                Fault::Leave { .. } => now.away = true,
+                Fault::Return { .. } => now.away = false,
+                Fault::Delay { ms, .. } => now.delay = Duration::from_millis(*ms),
+                Fault::LoseAnswers { on, .. } => now.lose_answers = *on,
+                Fault::FailAll { on, .. } => now.fail_all = *on,
+                Fault::Reset { .. } | Fault::FailThing { .. } => {}
+            });
+            if matches!(fault, Fault::Reset { .. } | Fault::Leave { .. }) {
+                // Nobody listening means that there is no connection to reset.
+                let _ = node.reset.send(());
+            }
+        }
+    }
+}
+
+/// A panic elsewhere must not hide behind a poisoned lock.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn now_ms() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}
+
+/// The cluster, shared.
+pub(crate) type Shared = Arc<Cluster>;

@@ -1,0 +1,227 @@
+//! The model that all nodes share: Things with properties, remote services and configuration.
+
+use std::collections::{BTreeMap, HashMap};
+
+use alwayson::{BaseType, Value, json::to_json};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value as Json;
+
+/// Templates that may be made into a gateway's ephemeral Thing: they implement the shape `Gateway`.
+const GATEWAY_TEMPLATES: [&str; 8] = [
+    "ConnectionServer",
+    "ProtocolAdapter",
+    "ProtocolAdapterWithAvailability",
+    "EMSGateway",
+    "SDKGateway",
+    "BrowserGateway",
+    "AnalyticsGateway",
+    "IntegrationRuntime",
+];
+/// Other templates that the stand-in knows.
+const TEMPLATES: [&str; 5] = [
+    "RemoteThing",
+    "AzureIotThing",
+    "AzureIotHubTemplate",
+    "ConnectionServicesHub",
+    "GenericThing",
+];
+
+/// The template has the shape `Gateway`; `None` if there is no such template.
+#[must_use]
+pub fn is_gateway_template(name: &str) -> Option<bool> {
+    if GATEWAY_TEMPLATES.contains(&name) {
+        return Some(true);
+    }
+    TEMPLATES.contains(&name).then_some(false)
+}
+
+/// A Thing, as it is defined over REST.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Thing {
+    /// Its template.
+    #[serde(default = "remote_thing")]
+    pub template: String,
+    /// Its identifier: the edge must then bind `*identifier`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identifier: Option<String>,
+    /// With `RoutedEgress`: the Thing that takes its requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway_thing: Option<String>,
+    /// Its properties by local name.
+    #[serde(default)]
+    pub properties: BTreeMap<String, Property>,
+    /// Its remote services by local name.
+    #[serde(default)]
+    pub services: BTreeMap<String, Service>,
+    /// What `GetConfiguration` returns: one row, a field for each key.
+    #[serde(default)]
+    pub configuration: BTreeMap<String, Json>,
+    /// Made by a gateway bind; goes with its last binder.
+    #[serde(skip)]
+    pub ephemeral: bool,
+}
+
+fn remote_thing() -> String {
+    "RemoteThing".into()
+}
+
+impl Thing {
+    /// A Thing of a template, with nothing of its own.
+    #[must_use]
+    pub fn of(template: &str) -> Self {
+        Self {
+            template: template.into(),
+            identifier: None,
+            gateway_thing: None,
+            properties: BTreeMap::new(),
+            services: BTreeMap::new(),
+            configuration: BTreeMap::new(),
+            ephemeral: false,
+        }
+    }
+
+    /// It takes several binders: the shape `MultiBindRemoteThing`.
+    #[must_use]
+    pub fn takes_many_binders(&self) -> bool {
+        self.template == "AzureIotHubTemplate"
+    }
+
+    /// A property by the name that the edge uses.
+    #[must_use]
+    pub fn by_remote_name(&self, remote: &str) -> Option<(&str, &Property)> {
+        self.properties
+            .iter()
+            .find(|(name, property)| property.remote_name(name) == Some(remote))
+            .map(|(name, property)| (name.as_str(), property))
+    }
+}
+
+/// A property.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Property {
+    /// Its base type.
+    #[serde(serialize_with = "name_of", deserialize_with = "base_type")]
+    pub base_type: BaseType,
+    /// Its binding to the edge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote: Option<Remote>,
+}
+
+fn name_of<S: serde::Serializer>(base_type: &BaseType, out: S) -> Result<S::Ok, S::Error> {
+    out.serialize_str(base_type.name())
+}
+
+fn base_type<'de, D: Deserializer<'de>>(input: D) -> Result<BaseType, D::Error> {
+    String::deserialize(input)?
+        .parse()
+        .map_err(serde::de::Error::custom)
+}
+
+impl Property {
+    /// The name that the edge uses for it, if it is bound to the edge.
+    #[must_use]
+    pub fn remote_name<'a>(&'a self, local: &'a str) -> Option<&'a str> {
+        let remote = self.remote.as_ref()?;
+        Some(if remote.name.is_empty() {
+            local
+        } else {
+            &remote.name
+        })
+    }
+}
+
+/// A property's binding to the edge.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Remote {
+    /// Name on the edge's side; empty if it is the same.
+    pub name: String,
+    /// When the edge is to push: `ALWAYS`, `VALUE`, `NEVER`, …; empty means `VALUE`.
+    pub push_type: String,
+}
+
+/// A remote service.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Service {
+    /// Name on the edge's side; empty if it is the same.
+    pub remote_name: String,
+    /// Inputs: name → base type.
+    pub inputs: BTreeMap<String, String>,
+}
+
+/// All Things and their values.
+#[derive(Debug, Default)]
+pub struct Model {
+    things: HashMap<String, Thing>,
+    values: HashMap<(String, String), Value>,
+}
+
+impl Model {
+    /// The Things that every platform has with the Connection Services and Azure extensions.
+    #[must_use]
+    pub fn with_extensions() -> Self {
+        let mut model = Self::default();
+        model.put("ConnectionServicesHub", Thing::of("ConnectionServicesHub"));
+        model
+    }
+
+    /// Defines a Thing, or defines it again; its values stay where the properties do.
+    pub fn put(&mut self, name: &str, thing: Thing) {
+        self.values
+            .retain(|(of, property), _| of != name || thing.properties.contains_key(property));
+        self.things.insert(name.to_owned(), thing);
+    }
+
+    /// Removes a Thing and its values.
+    pub fn remove(&mut self, name: &str) -> Option<Thing> {
+        self.values.retain(|(of, _), _| of != name);
+        self.things.remove(name)
+    }
+
+    /// A Thing by its name, or by `*` and its identifier.
+    #[must_use]
+    pub fn thing(&self, name: &str) -> Option<(&str, &Thing)> {
+        match name.strip_prefix('*') {
+            None => self.things.get_key_value(name),
+            Some(identifier) => self
+                .things
+                .iter()
+                .find(|(_, thing)| thing.identifier.as_deref() == Some(identifier)),
+        }
+        .map(|(name, thing)| (name.as_str(), thing))
+    }
+
+    /// The names of all Things.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.things.keys().map(String::as_str)
+    }
+
+    /// Sets a property.
+    pub fn set(&mut self, thing: &str, property: &str, value: Value) {
+        self.values
+            .insert((thing.to_owned(), property.to_owned()), value);
+    }
+
+    /// The present value of a property.
+    #[must_use]
+    pub fn get(&self, thing: &str, property: &str) -> Option<&Value> {
+        self.values.get(&(thing.to_owned(), property.to_owned()))
+    }
+
+    /// All present values of a Thing as JSON.
+    #[must_use]
+    pub fn all(&self, thing: &str) -> BTreeMap<String, Json> {
+        let Some((name, found)) = self.thing(thing) else {
+            return BTreeMap::new();
+        };
+        let json = |property: &String| self.get(name, property).map_or(Json::Null, to_json);
+        found
+            .properties
+            .keys()
+            .map(|property| (property.clone(), json(property)))
+            .collect()
+    }
+}
