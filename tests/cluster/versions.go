@@ -1,2 +1,2 @@
-// Package cluster only carries the tool dependencies of go.mod.
+// Package cluster holds no code: its go.mod names the programs that the test cluster is built from.
 package cluster
