@@ -4,7 +4,30 @@
 //! observe → validate → desired → plan → apply → status
 //! ```
 //!
-//! [`apply`](crate::apply) is the only module that writes; what stands between it and the watches is
-//! functions of values.
+//! Only [`apply`] writes; what stands between it and the watches is functions of values.
 
+pub mod admin;
 pub mod api;
+pub mod apply;
+pub mod args;
+pub mod controller;
+pub mod desired;
+pub mod error;
+pub mod event;
+pub mod health;
+pub mod metrics;
+pub mod mount;
+pub mod observe;
+pub mod plan;
+pub mod pod_trouble;
+pub mod queue;
+pub mod reconcile;
+pub mod refs;
+pub mod resolve;
+pub mod run;
+pub mod shutdown;
+pub mod status;
+pub mod store;
+pub mod telemetry;
+pub mod watch;
+pub mod watches;

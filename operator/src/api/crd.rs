@@ -18,13 +18,20 @@ pub fn yaml() -> Result<String, serde_yaml::Error> {
 }
 
 /// Removes what schemars writes and Kubernetes does not know: formats of unsigned integers, of which
-/// the API server warns, and whole numbers written as fractions.
+/// the API server warns, and whole numbers written as fractions. Joins the lines of a paragraph, which
+/// `kubectl explain` breaks by itself.
 fn tidy(tree: &mut Value) {
     match tree {
         Value::Object(map) => {
             if matches!(map.get("format"), Some(Value::String(format)) if format.starts_with("uint"))
             {
                 map.remove("format");
+            }
+            if let Some(Value::String(text)) = map.get_mut("description") {
+                let paragraphs = text
+                    .split("\n\n")
+                    .map(|paragraph| paragraph.replace('\n', " "));
+                *text = paragraphs.collect::<Vec<_>>().join("\n\n");
             }
             for bound in ["minimum", "maximum"] {
                 if let Some(Value::Number(number)) = map.get_mut(bound)
@@ -41,5 +48,18 @@ fn tidy(tree: &mut Value) {
         }
         Value::Array(list) => list.iter_mut().for_each(tidy),
         _ => {}
+    }
+}
+
+/// Prints the definition to standard output.
+#[must_use]
+pub fn print() -> std::process::ExitCode {
+    use std::{io::Write, process::ExitCode};
+    let Ok(text) = yaml() else {
+        return ExitCode::FAILURE;
+    };
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
     }
 }

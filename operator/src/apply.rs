@@ -1,0 +1,226 @@
+//! The only module that writes to the API server.
+
+use std::sync::Arc;
+
+use connector_config::label;
+use kube::{
+    Api, Client,
+    api::{DeleteParams, Patch, PatchParams, Preconditions},
+    core::{ApiResource, DynamicObject},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    api::{AzureIotHubConnector, AzureIotHubConnectorStatus, condition::Reason},
+    desired::{Child, ChildKind, Owner},
+    error::{CallError, Class, call},
+    metrics::Metrics,
+    plan::{Action, Conflict, check},
+};
+
+/// Name under which the server keeps our fields. It must never change: fields of the old name would
+/// stay for ever.
+pub const FIELD_MANAGER: &str = label::MANAGED_BY_VALUE;
+
+/// Writes objects.
+#[derive(Clone)]
+pub struct Applier {
+    client: Client,
+    metrics: Arc<Metrics>,
+}
+
+/// Why an object was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// It is not ours.
+    #[error(transparent)]
+    Conflict(#[from] Conflict),
+    /// The API server did not take it.
+    #[error("{} {name}: {source}", kind.as_str())]
+    Call {
+        /// Kind of the object.
+        kind: ChildKind,
+        /// Its name.
+        name: String,
+        /// What went wrong.
+        source: CallError,
+    },
+}
+
+impl ApplyError {
+    /// Its class.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Conflict(_) => Class::Conflict,
+            Self::Call { source, .. } => source.class(),
+        }
+    }
+
+    /// The reason of the condition.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match (self, self.class()) {
+            (Self::Conflict(_), _) => Reason::NameConflict,
+            (_, Class::User) => Reason::ApplyRefused,
+            (_, Class::Denied) => Reason::ApplyForbidden,
+            (_, Class::Conflict | Class::Transient | Class::Bug) => Reason::ApplyFailed,
+        }
+    }
+}
+
+impl Applier {
+    /// Writes with `client`.
+    #[must_use]
+    pub fn new(client: Client, metrics: Arc<Metrics>) -> Self {
+        Self { client, metrics }
+    }
+
+    fn api(&self, kind: ChildKind, namespace: &str) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), namespace, &kind.resource())
+    }
+
+    /// Does one write. Answers with the object as the server has it now, and the child it was made
+    /// from; with `None` for a deletion.
+    ///
+    /// # Errors
+    /// [`ApplyError`].
+    pub async fn act<'a>(
+        &self,
+        owner: &Owner,
+        action: &Action<'a>,
+    ) -> Result<Option<(&'a Child, DynamicObject)>, ApplyError> {
+        match action {
+            Action::Create(child) => self
+                .create(owner, child)
+                .await
+                .map(|live| Some((*child, live))),
+            Action::Update { child, uid } => {
+                let live = self.apply(owner, child, Some(uid), true).await?;
+                Ok(Some((*child, live)))
+            }
+            Action::DeleteSettings { name, uid } => {
+                self.delete_settings(owner, name, uid).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Applies an object that no watch has seen. One that exists under the name is written only if it is
+    /// ours: its label may have been taken off, which hides it from the watch.
+    async fn create(&self, owner: &Owner, child: &Child) -> Result<DynamicObject, ApplyError> {
+        let found = call(self.api(child.kind, &owner.namespace).get_opt(&child.name)).await;
+        match found.map_err(|source| failed(child.kind, &child.name, source))? {
+            Some(live) => {
+                check(owner, child, &live)?;
+                self.apply(owner, child, live.metadata.uid.as_ref(), true)
+                    .await
+            }
+            // Without force: what somebody makes at this very moment is not overwritten.
+            None => self.apply(owner, child, None, false).await,
+        }
+    }
+
+    async fn apply(
+        &self,
+        owner: &Owner,
+        child: &Child,
+        uid: Option<&String>,
+        force: bool,
+    ) -> Result<DynamicObject, ApplyError> {
+        let mut object = child.object.clone();
+        if let Some(uid) = uid {
+            // The server refuses if another object has taken the name.
+            object["metadata"]["uid"] = Value::String(uid.clone());
+        }
+        let params = PatchParams {
+            force,
+            ..PatchParams::apply(FIELD_MANAGER)
+        };
+        let api = self.api(child.kind, &owner.namespace);
+        let live = call(api.patch(&child.name, &params, &Patch::Apply(&object)))
+            .await
+            .map_err(|source| failed(child.kind, &child.name, source))?;
+        self.wrote(child.kind, "apply");
+        tracing::info!(
+            namespace = owner.namespace,
+            name = owner.name,
+            kind = child.kind.as_str(),
+            child = child.name,
+            "applied"
+        );
+        Ok(live)
+    }
+
+    async fn delete_settings(
+        &self,
+        owner: &Owner,
+        name: &str,
+        uid: &str,
+    ) -> Result<(), ApplyError> {
+        let kind = ChildKind::ConfigMap;
+        let only = Preconditions {
+            uid: Some(uid.to_owned()),
+            ..Preconditions::default()
+        };
+        let params = DeleteParams::background().preconditions(only);
+        match call(self.api(kind, &owner.namespace).delete(name, &params)).await {
+            Ok(_) => {
+                self.wrote(kind, "delete");
+                tracing::info!(
+                    namespace = owner.namespace,
+                    name = owner.name,
+                    child = name,
+                    "deleted settings that no pod uses"
+                );
+                Ok(())
+            }
+            Err(error) if error.is_not_found() => Ok(()),
+            Err(source) => Err(failed(kind, name, source)),
+        }
+    }
+
+    fn wrote(&self, kind: ChildKind, verb: &str) {
+        self.metrics
+            .child_writes
+            .with_label_values(&[kind.as_str(), verb])
+            .inc();
+    }
+
+    /// Writes the status of a resource; answers with the version that the write made.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn status(
+        &self,
+        owner: &Owner,
+        status: &AzureIotHubConnectorStatus,
+    ) -> Result<Option<String>, CallError> {
+        let resource = ApiResource::erase::<AzureIotHubConnector>(&());
+        // Untyped, because the status of a resource that cannot be decoded is written as well.
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(self.client.clone(), &owner.namespace, &resource);
+        let patch = json!({
+            "apiVersion": resource.api_version,
+            "kind": resource.kind,
+            "metadata": { "name": owner.name, "uid": owner.uid },
+            "status": status,
+        });
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        let written = call(api.patch_status(&owner.name, &params, &Patch::Apply(&patch))).await;
+        let result = if written.is_ok() { "ok" } else { "error" };
+        self.metrics
+            .status_writes
+            .with_label_values(&[result])
+            .inc();
+        Ok(written?.metadata.resource_version)
+    }
+}
+
+fn failed(kind: ChildKind, name: &str, source: CallError) -> ApplyError {
+    ApplyError::Call {
+        kind,
+        name: name.to_owned(),
+        source,
+    }
+}

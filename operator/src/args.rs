@@ -1,0 +1,105 @@
+//! The command line.
+
+use std::net::SocketAddr;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::{api::PullPolicy, desired::Defaults};
+
+/// Reconciles `AzureIotHubConnector` resources into connector pods.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "azure-iot-hub-operator", version, about)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Arguments {
+    /// What to do; without one, the operator runs.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// How it runs.
+    #[command(flatten)]
+    pub operator: OperatorArgs,
+}
+
+/// What else the program can do.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub enum Command {
+    /// Prints the custom resource definition as YAML.
+    Crd,
+}
+
+/// How the operator runs.
+#[derive(Debug, Clone, Args)]
+pub struct OperatorArgs {
+    /// Namespace to watch; may be given several times. Default: all namespaces.
+    #[arg(
+        long = "watch-namespace",
+        env = "WATCH_NAMESPACE",
+        value_delimiter = ','
+    )]
+    pub watch_namespaces: Vec<String>,
+    /// The pods that are made.
+    #[command(flatten)]
+    pub connector: ConnectorArgs,
+    /// Address of probes and metrics.
+    #[arg(long, env = "LISTEN", default_value = "0.0.0.0:8080")]
+    pub listen: SocketAddr,
+    /// What is logged.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// The pods that are made.
+#[derive(Debug, Clone, Args)]
+pub struct ConnectorArgs {
+    /// Image of the connector, for resources that name none.
+    #[arg(
+        long,
+        env = "CONNECTOR_IMAGE",
+        default_value = concat!("localhost/azure-iot-hub-connector:", env!("CARGO_PKG_VERSION"))
+    )]
+    pub connector_image: String,
+    /// When the image is pulled, for resources that do not say: Always, `IfNotPresent` or Never.
+    #[arg(long, env = "CONNECTOR_IMAGE_PULL_POLICY", default_value = "IfNotPresent", value_parser = pull_policy)]
+    pub connector_image_pull_policy: PullPolicy,
+}
+
+/// What is logged.
+#[derive(Debug, Clone, Args)]
+pub struct LogArgs {
+    /// Level, or directives such as `operator=debug,kube=info`.
+    #[arg(long = "log", env = "LOG", default_value = "info,kube=warn")]
+    pub filter: String,
+    /// Form of the lines. Default: text on a terminal, JSON elsewhere.
+    #[arg(long = "log-format", env = "LOG_FORMAT", default_value = "auto")]
+    pub format: LogFormat,
+}
+
+/// Form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    Auto,
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+fn pull_policy(text: &str) -> Result<PullPolicy, String> {
+    [
+        PullPolicy::Always,
+        PullPolicy::IfNotPresent,
+        PullPolicy::Never,
+    ]
+    .into_iter()
+    .find(|policy| policy.as_str() == text)
+    .ok_or_else(|| "must be Always, IfNotPresent or Never".to_owned())
+}
+
+impl From<ConnectorArgs> for Defaults {
+    fn from(args: ConnectorArgs) -> Self {
+        Self {
+            image: args.connector_image,
+            pull_policy: args.connector_image_pull_policy,
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Hands out reconciles.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::mpsc,
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    health::Health,
+    metrics::Metrics,
+    observe::Stores,
+    queue::{Next, Outcome, Queue},
+    reconcile::Reconciler,
+    store::ObjectKey,
+    watch::Trigger,
+};
+
+/// Reconciles at the same time: a reconcile waits for the API server most of its time, and this many
+/// keep it busy without crowding out others.
+const CONCURRENCY: usize = 8;
+/// The loop turns at least this often, which proves that it lives.
+const TURN: Duration = Duration::from_secs(10);
+/// How often it looks whether all first lists have ended.
+const UNSYNCED_TURN: Duration = Duration::from_millis(50);
+/// A reconcile that has begun may end: two calls, within the pod's grace period of 30 s.
+const DRAIN: Duration = Duration::from_secs(20);
+
+/// Reconciles what `triggers` name until `shutdown`, then waits for what has begun.
+pub async fn run(
+    reconciler: Arc<Reconciler>,
+    stores: Stores,
+    mut triggers: mpsc::Receiver<Trigger>,
+    health: Health,
+    metrics: Arc<Metrics>,
+    shutdown: CancellationToken,
+) {
+    let mut queue = Queue::default();
+    let mut running: JoinSet<(ObjectKey, Outcome)> = JoinSet::new();
+    let mut synced = false;
+    loop {
+        let now = Instant::now();
+        health.turn(now);
+        synced = synced || health.unready().is_none();
+        let mut wake = now + if synced { TURN } else { UNSYNCED_TURN };
+        while synced {
+            match queue.next(Instant::now(), CONCURRENCY) {
+                Next::Run(key) => {
+                    let reconciler = Arc::clone(&reconciler);
+                    running.spawn(async move {
+                        let outcome = reconciler.reconcile(&key).await;
+                        (key, outcome)
+                    });
+                }
+                Next::At(due) => {
+                    wake = wake.min(due);
+                    break;
+                }
+                Next::Idle => break,
+            }
+        }
+        metrics.queue_depth.set(gauge(queue.depth()));
+        metrics.in_backoff.set(gauge(queue.in_backoff()));
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            Some(Trigger { key, after }) = triggers.recv() => queue.add(key, Instant::now() + after),
+            // A panic ends the process (`panic = "abort"`), so each reconcile comes back.
+            Some(Ok((key, outcome))) = running.join_next() => {
+                queue.done(&key, outcome, Instant::now());
+                if running.is_empty() {
+                    reconciler.count();
+                    queue.forget(&BTreeSet::from_iter(stores.connectors.keys()));
+                }
+            }
+            () = sleep_until(wake) => {}
+        }
+    }
+    tracing::info!(running = running.len(), "draining");
+    let rest = async { while running.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN, rest).await.is_err() {
+        tracing::warn!("some reconciles did not end in time; the next start does them again");
+    }
+}
+
+fn gauge(n: usize) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,49 @@
+//! The settings, as a pod reads them.
+
+use std::collections::BTreeMap;
+
+use connector_config::{Checkpoints, File, KubernetesStore, Settings, digest8};
+use k8s_openapi::api::core::v1::ConfigMap;
+
+use super::{Owner, RenderError};
+use crate::{
+    api::{self, Validated},
+    mount,
+};
+
+/// The settings of a pod, where each secret is a file of [`mount`].
+#[must_use]
+pub fn settings(owner: &Owner, spec: &Validated) -> Settings {
+    let mut iot_hub = spec.iot_hub.clone().map(
+        |_| File::at(mount::HUB_CONNECTION),
+        |_| File::at(mount::HUB_CA),
+    );
+    iot_hub.event_hubs.connection_string = File::at(mount::EVENTS_CONNECTION);
+    let api::Checkpoints::Kubernetes(api::KubernetesCheckpoints {}) = spec.checkpoints;
+    Settings {
+        hub_thing_name: spec.hub_thing.clone(),
+        routing_group: spec.routing_group.clone(),
+        thingworx: spec.thingworx.clone().map(
+            |_| File::at(mount::APP_KEY),
+            |_| File::at(mount::PLATFORM_CA),
+        ),
+        iot_hub,
+        checkpoints: Checkpoints::Kubernetes(KubernetesStore {
+            connector: owner.name.clone(),
+            connector_uid: owner.uid.clone(),
+        }),
+    }
+}
+
+/// A `ConfigMap` that is named after its content and never changes: a pod of an older template that
+/// starts again finds the settings it was made for.
+pub(super) fn render(owner: &Owner, spec: &Validated) -> Result<ConfigMap, RenderError> {
+    let text = settings(owner, spec).to_yaml()?;
+    let name = format!("{}-{}", owner.child(), digest8(text.as_bytes()));
+    Ok(ConfigMap {
+        metadata: owner.metadata(name),
+        data: Some(BTreeMap::from([(mount::SETTINGS_KEY.to_owned(), text)])),
+        immutable: Some(true),
+        ..ConfigMap::default()
+    })
+}

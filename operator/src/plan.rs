@@ -1,0 +1,214 @@
+//! The difference between what should be and what is, as writes.
+
+use std::collections::BTreeMap;
+
+use connector_config::annotation;
+use kube::core::DynamicObject;
+use serde_json::{Map, Value};
+
+use crate::{
+    desired::{Child, ChildKind, Owner},
+    observe::{Observed, controller},
+};
+
+/// One write.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action<'a> {
+    /// The object is not known to exist.
+    Create(&'a Child),
+    /// The object of this uid is not as it should be.
+    Update {
+        /// As it should be.
+        child: &'a Child,
+        /// The object that is meant, and none that took its name since.
+        uid: String,
+    },
+    /// Settings that no pod mounts any more.
+    DeleteSettings {
+        /// Name of the `ConfigMap`.
+        name: String,
+        /// Its uid.
+        uid: String,
+    },
+}
+
+/// An object that the connector needs, and that is not its own.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Conflict {
+    /// It belongs to somebody else.
+    #[error(
+        "{} {name} exists and does not belong to this connector{}; delete or rename it, or give the \
+         connector another name", kind.as_str(), owner.as_deref().map(|owner| format!(" but to {owner}")).unwrap_or_default()
+    )]
+    Foreign {
+        /// Kind of the object.
+        kind: ChildKind,
+        /// Its name.
+        name: String,
+        /// Kind and name of its controller, if it has one.
+        owner: Option<String>,
+    },
+    /// It belongs to a deleted resource of the same name and will go by itself.
+    #[error("{} {name} of the deleted connector of this name is still going", kind.as_str())]
+    Going {
+        /// Kind of the object.
+        kind: ChildKind,
+        /// Its name.
+        name: String,
+    },
+}
+
+/// What the server made of an applied child: defaults of numbers and spellings of quantities may differ
+/// from what was asked, and must not count as a change by somebody else.
+#[derive(Debug, Clone, Default)]
+pub struct Accepted(BTreeMap<(ChildKind, String), (String, Value)>);
+
+impl Accepted {
+    /// The server answered the apply of `child` with this object.
+    pub fn note(&mut self, child: &Child, live: &DynamicObject) {
+        if let Ok(live) = serde_json::to_value(live) {
+            let seen = (child.hash.clone(), projection(&live, &child.object));
+            self.0.insert((child.kind, child.name.clone()), seen);
+        }
+    }
+
+    fn covers(&self, child: &Child, seen: &Value) -> bool {
+        self.0
+            .get(&(child.kind, child.name.clone()))
+            .is_some_and(|(hash, accepted)| *hash == child.hash && accepted == seen)
+    }
+}
+
+/// The writes that lead from what is to what should be; none if all is well.
+///
+/// # Errors
+/// [`Conflict`] if an object of a needed name is not this connector's: then nothing is written, because
+/// pods would run with somebody else's settings or rights.
+pub fn plan<'a>(
+    owner: &Owner,
+    children: &'a [Child],
+    observed: &Observed,
+    accepted: &Accepted,
+) -> Result<Vec<Action<'a>>, Conflict> {
+    let mut actions = Vec::new();
+    for child in children {
+        let Some(live) = observed.children.get(&(child.kind, child.name.clone())) else {
+            actions.push(Action::Create(child));
+            continue;
+        };
+        check(owner, child, live)?;
+        if !is_as_wanted(child, live, accepted) {
+            let uid = live.metadata.uid.clone().unwrap_or_default();
+            actions.push(Action::Update { child, uid });
+        }
+    }
+    // Only when the Deployment is known to name the new settings: before, the old ones are in use.
+    if actions.is_empty() {
+        actions.extend(unused_settings(owner, children, observed));
+    }
+    Ok(actions)
+}
+
+/// Whether `live` may be written.
+///
+/// # Errors
+/// [`Conflict`] if it is not `owner`'s.
+pub fn check(owner: &Owner, child: &Child, live: &DynamicObject) -> Result<(), Conflict> {
+    if owner.controls(live) {
+        return Ok(());
+    }
+    let (kind, name) = (child.kind, child.name.clone());
+    let other = controller(live);
+    let of_a_namesake =
+        other.is_some_and(|other| other.kind == "AzureIotHubConnector" && other.name == owner.name);
+    if of_a_namesake {
+        return Err(Conflict::Going { kind, name });
+    }
+    let owner = other.map(|other| format!("{} {}", other.kind, other.name));
+    Err(Conflict::Foreign { kind, name, owner })
+}
+
+fn is_as_wanted(child: &Child, live: &DynamicObject, accepted: &Accepted) -> bool {
+    let hash = live
+        .metadata
+        .annotations
+        .as_ref()
+        .and_then(|map| map.get(annotation::APPLIED_HASH));
+    if hash != Some(&child.hash) {
+        return false;
+    }
+    let Ok(live) = serde_json::to_value(live) else {
+        return false;
+    };
+    let seen = projection(&live, &child.object);
+    seen == child.object || accepted.covers(child, &seen)
+}
+
+fn unused_settings<'a>(
+    owner: &Owner,
+    children: &[Child],
+    observed: &Observed,
+) -> impl Iterator<Item = Action<'a>> {
+    let wanted = |name: &str| {
+        children
+            .iter()
+            .any(|child| child.kind == ChildKind::ConfigMap && child.name == name)
+    };
+    observed
+        .children
+        .iter()
+        .filter(|((kind, name), live)| {
+            *kind == ChildKind::ConfigMap
+                && live.metadata.deletion_timestamp.is_none()
+                && owner.controls(&***live)
+                && !wanted(name)
+                && !observed.settings_in_use.contains(name)
+        })
+        .filter_map(|((_, name), live)| {
+            let uid = live.metadata.uid.clone()?;
+            Some(Action::DeleteSettings {
+                name: name.clone(),
+                uid,
+            })
+        })
+        .collect::<Vec<_>>()
+        .into_iter()
+}
+
+/// Of `live` only what `wanted` speaks of: others may add fields, labels and containers of their own.
+fn projection(live: &Value, wanted: &Value) -> Value {
+    match (live, wanted) {
+        (Value::Object(live), Value::Object(wanted)) => {
+            let pairs = wanted.iter().filter_map(|(key, wanted)| {
+                Some((key.clone(), projection(live.get(key)?, wanted)))
+            });
+            Value::Object(pairs.collect::<Map<_, _>>())
+        }
+        (Value::Array(live), Value::Array(wanted)) => {
+            let list = wanted.iter().enumerate().filter_map(|(index, wanted)| {
+                Some(projection(counterpart(live, index, wanted)?, wanted))
+            });
+            // Elements without a name are a list as a whole: one more is a change.
+            let named = wanted.iter().all(|element| identity(element).is_some());
+            let more = (!named && live.len() > wanted.len()).then_some(Value::Null);
+            Value::Array(list.chain(more).collect())
+        }
+        (live, _) => live.clone(),
+    }
+}
+
+fn counterpart<'a>(live: &'a [Value], index: usize, wanted: &Value) -> Option<&'a Value> {
+    match identity(wanted) {
+        Some(name) => live.iter().find(|element| identity(element) == Some(name)),
+        None => live.get(index),
+    }
+}
+
+/// What tells elements of a list apart, in the lists that Kubernetes merges.
+fn identity(element: &Value) -> Option<&str> {
+    let element = element.as_object()?;
+    // An owner has both; the uid is what counts. A mount is told by its path.
+    ["uid", "mountPath", "name"]
+        .iter()
+        .find_map(|key| element.get(*key)?.as_str())
+}

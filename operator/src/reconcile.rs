@@ -1,0 +1,311 @@
+//! One look at one resource: observe, validate, render, compare, write, answer.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use jiff::{Timestamp, Unit};
+use kube::{Client, core::DeserializeGuard};
+
+use crate::{
+    api::{AzureIotHubConnector, AzureIotHubConnectorStatus, Validated, validate},
+    apply::{Applier, ApplyError},
+    desired::{Defaults, Owner, desired},
+    error::Class,
+    event::Announcer,
+    metrics::Metrics,
+    observe::{Observed, Stores},
+    plan::{Accepted, plan},
+    queue::Outcome,
+    refs::{SecretDigest, references},
+    resolve::{Resolved, resolve},
+    status::{Progress, ready_of, status},
+    store::ObjectKey,
+};
+
+/// Reconciles resources.
+pub struct Reconciler {
+    client: Client,
+    stores: Stores,
+    applier: Applier,
+    announcer: Announcer,
+    defaults: Defaults,
+    metrics: Arc<Metrics>,
+    /// What is remembered of each resource. Losing it costs reads and at most a write without effect.
+    memories: Mutex<BTreeMap<ObjectKey, Memory>>,
+}
+
+/// What is remembered of one resource between reconciles.
+#[derive(Debug, Clone, Default)]
+struct Memory {
+    uid: String,
+    resolved: Option<Resolved>,
+    accepted: Accepted,
+    /// The latest status written, and the version that made: the watch may lag behind.
+    written: Option<(u64, AzureIotHubConnectorStatus)>,
+}
+
+/// How the children of a resource are.
+enum Children {
+    /// Writes were needed.
+    Changed,
+    /// All was well.
+    Unchanged,
+}
+
+/// Why they are not as they should be.
+enum Unsettled {
+    Render(String),
+    Apply(ApplyError),
+}
+
+impl Reconciler {
+    /// Reads from `stores`, reads references and writes with `client`.
+    #[must_use]
+    pub fn new(client: Client, stores: Stores, defaults: Defaults, metrics: Arc<Metrics>) -> Self {
+        Self {
+            applier: Applier::new(client.clone(), Arc::clone(&metrics)),
+            announcer: Announcer::new(client.clone()),
+            client,
+            stores,
+            defaults,
+            metrics,
+            memories: Mutex::default(),
+        }
+    }
+
+    fn memories(&self) -> MutexGuard<'_, BTreeMap<ObjectKey, Memory>> {
+        // Each change is one insert or removal, whole even if its thread panicked after it.
+        self.memories.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Brings one resource to where it should be.
+    pub async fn reconcile(&self, key: &ObjectKey) -> Outcome {
+        let Some(resource) = self.stores.connectors.get(key) else {
+            self.memories().remove(key);
+            return Outcome::Settled;
+        };
+        let timer = self.metrics.reconcile_seconds.start_timer();
+        let (outcome, label) = match &*resource {
+            // Garbage collection takes the children; whatever is written now would come back to life.
+            DeserializeGuard(Ok(found)) if found.metadata.deletion_timestamp.is_some() => {
+                (Outcome::Settled, "unchanged")
+            }
+            DeserializeGuard(resource) => {
+                let metadata = match resource {
+                    Ok(found) => &found.metadata,
+                    Err(invalid) => &invalid.metadata,
+                };
+                let owner = Owner {
+                    namespace: key.namespace.clone(),
+                    name: key.name.clone(),
+                    uid: metadata.uid.clone().unwrap_or_default(),
+                };
+                let stored = Stored {
+                    generation: metadata.generation,
+                    version: version(metadata.resource_version.as_deref()),
+                    spec: resource.as_ref().map_err(|invalid| invalid.error.as_str()),
+                };
+                let mut memory = self.memories().remove(key).unwrap_or_default();
+                if memory.uid != owner.uid {
+                    memory = Memory {
+                        uid: owner.uid.clone(),
+                        ..Memory::default()
+                    };
+                }
+                let done = self.settle(&owner, stored, &mut memory).await;
+                self.memories().insert(key.clone(), memory);
+                done
+            }
+        };
+        timer.observe_duration();
+        self.metrics.reconciles.with_label_values(&[label]).inc();
+        outcome
+    }
+
+    async fn settle(
+        &self,
+        owner: &Owner,
+        stored: Stored<'_>,
+        memory: &mut Memory,
+    ) -> (Outcome, &'static str) {
+        let observed = self.stores.observe(owner);
+        let resource = match stored.spec {
+            Ok(resource) => resource,
+            Err(why) => {
+                let progress = Progress::Undecodable(why);
+                return self
+                    .answer(owner, &stored, progress, &observed, memory, None)
+                    .await;
+            }
+        };
+        let spec = match validate(&resource.spec) {
+            Ok(spec) => spec,
+            Err(error) => {
+                let progress = Progress::Invalid(&error);
+                return self
+                    .answer(owner, &stored, progress, &observed, memory, None)
+                    .await;
+            }
+        };
+        let references = references(&spec.thingworx, &spec.iot_hub);
+        let (resolved, retry) = resolve(
+            &self.client,
+            &self.stores,
+            owner,
+            &references,
+            memory.resolved.take(),
+        )
+        .await;
+        memory.resolved = Some(resolved.clone());
+        let secrets = match resolved.digest() {
+            Ok(secrets) => secrets,
+            Err(error) => {
+                let progress = Progress::Unresolved(&spec, error);
+                return self
+                    .answer(owner, &stored, progress, &observed, memory, retry)
+                    .await;
+            }
+        };
+        let settled = self
+            .children(owner, &spec, secrets, &observed, memory)
+            .await;
+        let (progress, failure) = match &settled {
+            Ok(_) => (Progress::Applied(&spec), None),
+            Err(Unsettled::Apply(error)) => {
+                (Progress::NotApplied(&spec, error), Some(error.class()))
+            }
+            Err(Unsettled::Render(why)) => (Progress::NotRendered(&spec, why), Some(Class::Bug)),
+        };
+        let done = self
+            .answer(owner, &stored, progress, &observed, memory, failure)
+            .await;
+        match (settled, done) {
+            (Ok(Children::Changed), (Outcome::Settled, _)) => (Outcome::Settled, "changed"),
+            (_, done) => done,
+        }
+    }
+
+    /// Renders the children and writes those that differ.
+    async fn children(
+        &self,
+        owner: &Owner,
+        spec: &Validated,
+        secrets: &SecretDigest,
+        observed: &Observed,
+        memory: &mut Memory,
+    ) -> Result<Children, Unsettled> {
+        let children = desired(owner, spec, secrets, &self.defaults)
+            .map_err(|error| Unsettled::Render(error.to_string()))?;
+        let actions = plan(owner, &children, observed, &memory.accepted)
+            .map_err(|conflict| Unsettled::Apply(conflict.into()))?;
+        let changed = !actions.is_empty();
+        for action in &actions {
+            let written = self
+                .applier
+                .act(owner, action)
+                .await
+                .map_err(Unsettled::Apply)?;
+            if let Some((child, live)) = written {
+                memory.accepted.note(child, &live);
+            }
+        }
+        Ok(if changed {
+            Children::Changed
+        } else {
+            Children::Unchanged
+        })
+    }
+
+    /// Writes the status if it says something new. `failure` is what went wrong before.
+    async fn answer(
+        &self,
+        owner: &Owner,
+        stored: &Stored<'_>,
+        progress: Progress<'_>,
+        observed: &Observed,
+        memory: &mut Memory,
+        failure: Option<Class>,
+    ) -> (Outcome, &'static str) {
+        let none = AzureIotHubConnectorStatus::default();
+        let seen = stored
+            .spec
+            .ok()
+            .and_then(|resource| resource.status.as_ref());
+        let before = match &memory.written {
+            Some((version, written)) if *version > stored.version => written,
+            _ => seen.unwrap_or(&none),
+        };
+        let now = Timestamp::now().round(Unit::Second).unwrap_or_default();
+        let after = status(owner, stored.generation, progress, observed, before, now);
+        let mut class = failure;
+        let mut label = "unchanged";
+        if after != *before {
+            match self.applier.status(owner, &after).await {
+                Ok(made) => {
+                    self.announcer.announce(owner, before, &after).await;
+                    memory.written = Some((version(made.as_deref()), after));
+                    label = "changed";
+                }
+                // Deleted meanwhile.
+                Err(error) if error.is_not_found() => {}
+                Err(error) => {
+                    tracing::warn!(
+                        namespace = owner.namespace,
+                        name = owner.name,
+                        %error,
+                        "the status was not written"
+                    );
+                    class = class.or(Some(match error.class() {
+                        // The next look starts from a newer version.
+                        Class::User | Class::Conflict => Class::Transient,
+                        other => other,
+                    }));
+                }
+            }
+        }
+        match class {
+            None => (Outcome::Settled, label),
+            Some(class) => (Outcome::Failed(class), class.as_str()),
+        }
+    }
+
+    /// Counts resources by their `Ready` condition.
+    pub fn count(&self) {
+        let mut counts = BTreeMap::from([("True", 0), ("False", 0), ("Unknown", 0)]);
+        for key in self.stores.connectors.keys() {
+            let resource = self.stores.connectors.get(&key);
+            let ready = resource.as_ref().and_then(|resource| {
+                let status = resource.0.as_ref().ok()?.status.as_ref()?;
+                ready_of(&status.conditions)
+            });
+            let status = match ready.map(|condition| &*condition.status) {
+                Some("True") => "True",
+                Some("False") => "False",
+                _ => "Unknown",
+            };
+            *counts.entry(status).or_default() += 1;
+        }
+        for (status, count) in counts {
+            self.metrics
+                .connectors
+                .with_label_values(&[status])
+                .set(count);
+        }
+    }
+}
+
+/// A resource as the watch has it.
+struct Stored<'a> {
+    generation: Option<i64>,
+    version: u64,
+    /// The resource, or why it cannot be decoded.
+    spec: Result<&'a AzureIotHubConnector, &'a str>,
+}
+
+/// Kubernetes promises since 1.35 that versions of one resource compare as numbers, which its storage
+/// has done all along. One that is no number counts as old.
+fn version(text: Option<&str>) -> u64 {
+    text.and_then(|text| text.parse().ok()).unwrap_or(0)
+}

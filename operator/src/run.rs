@@ -1,0 +1,98 @@
+//! The operator's life: client, watches, reconciles, drain.
+
+use std::{future::Future, sync::Arc};
+
+use kube::Client;
+use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    admin, args::OperatorArgs, controller, health::Health, metrics::Metrics, observe::Stores,
+    reconcile::Reconciler, watches::Watches,
+};
+
+/// Triggers that wait for the loop, which takes them in microseconds; when it is full the watches wait.
+const TRIGGERS: usize = 1024;
+
+/// Why the operator ended.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The port of probes and metrics cannot be opened.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Neither a kubeconfig nor a pod's service account can be used.
+    #[error("cannot reach Kubernetes: {0}")]
+    Client(String),
+    /// A metric has a bad name: a fault of this program.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// Runs the operator with the kubeconfig or service account of its surroundings.
+///
+/// # Errors
+/// [`RunError`], if it cannot start.
+pub async fn run(args: OperatorArgs, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
+    let client = Client::try_default()
+        .await
+        .map_err(|error| RunError::Client(error.to_string()))?;
+    let address = args.listen;
+    let listener = admin::bind(address)
+        .await
+        .map_err(|source| RunError::Listen { address, source })?;
+    run_with(client, listener, args, shutdown).await
+}
+
+/// Runs the operator with this client and port until `shutdown`; then ends what has begun.
+///
+/// # Errors
+/// [`RunError`], if it cannot start.
+pub async fn run_with(
+    client: Client,
+    listener: TcpListener,
+    args: OperatorArgs,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), RunError> {
+    let metrics = Arc::new(Metrics::new()?);
+    let health = Health::new(Arc::clone(&metrics));
+    let stores = Stores::new();
+    let (triggers, triggered) = mpsc::channel(TRIGGERS);
+    let stop = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    Watches {
+        client: &client,
+        stores: &stores,
+        triggers: &triggers,
+        health: &health,
+        shutdown: &stop,
+    }
+    .start(&args.watch_namespaces, &mut tasks);
+    let served = admin::serve(listener, health.clone(), Arc::clone(&metrics), stop.clone());
+    tasks.spawn(async move {
+        if let Err(error) = served.await {
+            tracing::error!(%error, "probes and metrics are no longer served");
+        }
+    });
+    let defaults = args.connector.into();
+    let reconciler = Reconciler::new(client, stores.clone(), defaults, Arc::clone(&metrics));
+    let loop_ = controller::run(
+        Arc::new(reconciler),
+        stores,
+        triggered,
+        health,
+        metrics,
+        stop.clone(),
+    );
+    let signal = async {
+        shutdown.await;
+        stop.cancel();
+    };
+    tokio::join!(loop_, signal);
+    while tasks.join_next().await.is_some() {}
+    Ok(())
+}

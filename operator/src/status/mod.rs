@@ -1,0 +1,263 @@
+//! What is answered to the user: a function of what is known.
+
+mod group;
+mod member;
+mod ready;
+
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::apps::v1::{Deployment, DeploymentStatus},
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+};
+
+use crate::{
+    api::{
+        AzureIotHubConnectorStatus, LastError, Validated, ValidationError,
+        condition::{ConditionType, Reason, Verdict},
+    },
+    apply::ApplyError,
+    desired::Owner,
+    observe::Observed,
+    refs::RefError,
+};
+
+/// How far a reconcile came.
+#[derive(Debug, Clone, Copy)]
+pub enum Progress<'a> {
+    /// The stored resource cannot be read.
+    Undecodable(&'a str),
+    /// The spec cannot be used.
+    Invalid(&'a ValidationError),
+    /// A reference leads nowhere.
+    Unresolved(&'a Validated, &'a RefError),
+    /// A child could not be written.
+    NotApplied(&'a Validated, &'a ApplyError),
+    /// A child could not be rendered, in these words.
+    NotRendered(&'a Validated, &'a str),
+    /// The children are as they should be.
+    Applied(&'a Validated),
+}
+
+impl<'a> Progress<'a> {
+    fn spec(&self) -> Option<&'a Validated> {
+        match self {
+            Self::Undecodable(_) | Self::Invalid(_) => None,
+            Self::Unresolved(spec, _)
+            | Self::NotApplied(spec, _)
+            | Self::NotRendered(spec, _)
+            | Self::Applied(spec) => Some(spec),
+        }
+    }
+}
+
+/// Computes the status. `before` is the latest one that was written; `now` is used only for what has
+/// changed since.
+#[must_use]
+pub fn status(
+    owner: &Owner,
+    generation: Option<i64>,
+    progress: Progress<'_>,
+    observed: &Observed,
+    before: &AzureIotHubConnectorStatus,
+    now: Timestamp,
+) -> AzureIotHubConnectorStatus {
+    let group = group::resolve(progress.spec(), observed, before);
+    let rollout = Rollout::of(observed.deployment.as_ref());
+    let verdicts = [
+        (
+            ConditionType::Ready,
+            ready::verdict(progress, observed, &rollout, &group),
+        ),
+        (ConditionType::ConfigValid, config_valid(progress)),
+        (
+            ConditionType::ReferencesResolved,
+            references_resolved(progress),
+        ),
+        (
+            ConditionType::Available,
+            available(progress, observed, &rollout),
+        ),
+        (ConditionType::Progressing, progressing(&rollout)),
+    ];
+    let last_error = last_error(&verdicts[0].1, before, now);
+    let conditions = verdicts
+        .iter()
+        .map(|(kind, verdict)| verdict.condition(*kind, generation, &before.conditions, now))
+        .collect();
+    AzureIotHubConnectorStatus {
+        observed_generation: generation,
+        conditions,
+        replicas: Some(rollout.replicas),
+        selector: Some(selector(owner)),
+        routing_group: group.name,
+        bound_members: Some(count(member::bound(observed).count())),
+        partitions: member::partitions(observed),
+        members: member::table(observed),
+        last_error,
+    }
+}
+
+/// The status of `Ready` in a list of conditions: as metric label.
+#[must_use]
+pub fn ready_of(conditions: &[Condition]) -> Option<&Condition> {
+    conditions
+        .iter()
+        .find(|condition| condition.type_ == ConditionType::Ready.as_str())
+}
+
+/// What the Deployment says of its pods.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Rollout {
+    /// The controller has seen the latest template.
+    observed: bool,
+    wanted: i32,
+    replicas: i32,
+    updated: i32,
+    ready: i32,
+    available: i32,
+    /// No progress within the deadline.
+    stalled: bool,
+    exists: bool,
+}
+
+impl Rollout {
+    fn of(deployment: Option<&Deployment>) -> Self {
+        let Some(deployment) = deployment else {
+            return Self::default();
+        };
+        let none = DeploymentStatus::default();
+        let status = deployment.status.as_ref().unwrap_or(&none);
+        let stalled = status.conditions.iter().flatten().any(|condition| {
+            condition.type_ == "Progressing"
+                && condition.reason.as_deref() == Some("ProgressDeadlineExceeded")
+        });
+        Self {
+            exists: true,
+            observed: status.observed_generation >= deployment.metadata.generation,
+            wanted: deployment
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.replicas)
+                .unwrap_or(1),
+            replicas: status.replicas.unwrap_or(0),
+            updated: status.updated_replicas.unwrap_or(0),
+            ready: status.ready_replicas.unwrap_or(0),
+            available: status.available_replicas.unwrap_or(0),
+            stalled,
+        }
+    }
+
+    /// Exactly the wanted pods run, all of the latest template.
+    fn done(&self) -> bool {
+        let Self {
+            observed,
+            wanted,
+            replicas,
+            updated,
+            ready,
+            available,
+            stalled: _,
+            exists,
+        } = self;
+        *exists
+            && *observed
+            && [replicas, updated, ready, available]
+                .iter()
+                .all(|n| *n == wanted)
+    }
+}
+
+fn config_valid(progress: Progress<'_>) -> Verdict {
+    match progress {
+        Progress::Undecodable(why) => Verdict::no(Reason::Undecodable, why),
+        Progress::Invalid(error) => Verdict::no(error.reason(), error.to_string()),
+        Progress::Unresolved(..)
+        | Progress::NotApplied(..)
+        | Progress::NotRendered(..)
+        | Progress::Applied(_) => Verdict::yes(Reason::Valid, "the spec can be used"),
+    }
+}
+
+fn references_resolved(progress: Progress<'_>) -> Verdict {
+    match progress {
+        Progress::Undecodable(_) | Progress::Invalid(_) => {
+            Verdict::unknown(Reason::NotEvaluated, "the spec must be valid first")
+        }
+        Progress::Unresolved(_, error) => Verdict::no(error.reason(), error.to_string()),
+        Progress::NotApplied(..) | Progress::NotRendered(..) | Progress::Applied(_) => {
+            Verdict::yes(
+                Reason::Resolved,
+                "all referenced Secrets and ConfigMaps hold their keys",
+            )
+        }
+    }
+}
+
+fn available(progress: Progress<'_>, observed: &Observed, rollout: &Rollout) -> Verdict {
+    if rollout.ready > 0 && member::bound(observed).next().is_some() {
+        return Verdict::yes(
+            Reason::MemberBound,
+            "at least one pod has bound the hub's Thing",
+        );
+    }
+    if progress.spec().is_some_and(|spec| spec.replicas == 0) {
+        return Verdict::no(Reason::ScaledToZero, "no pods are wanted");
+    }
+    Verdict::no(Reason::NoMemberBound, "no pod has bound the hub's Thing")
+}
+
+fn progressing(rollout: &Rollout) -> Verdict {
+    if !rollout.exists {
+        return Verdict::no(Reason::NotEvaluated, "there is no Deployment yet");
+    }
+    if rollout.done() {
+        return Verdict::no(Reason::RolledOut, "the wanted pods run");
+    }
+    if rollout.stalled {
+        return Verdict::no(
+            Reason::RolloutStalled,
+            "no pod became ready within ten minutes",
+        );
+    }
+    Verdict::yes(
+        Reason::RollingOut,
+        "pods are starting, stopping or being replaced",
+    )
+}
+
+/// The latest trouble: what keeps the connector from being ready, apart from the time it takes.
+fn last_error(
+    ready: &Verdict,
+    before: &AzureIotHubConnectorStatus,
+    now: Timestamp,
+) -> Option<LastError> {
+    if ready.holds == Some(true) || ready.reason == Reason::RollingOut {
+        return before.last_error.clone();
+    }
+    let (reason, message) = (ready.reason.to_string(), ready.message.clone());
+    if let Some(last) = &before.last_error
+        && last.reason.as_ref() == Some(&reason)
+        && last.message.as_ref() == Some(&message)
+    {
+        return Some(last.clone());
+    }
+    Some(LastError {
+        reason: Some(reason),
+        message: Some(message),
+        time: Some(Time(now)),
+    })
+}
+
+fn selector(owner: &Owner) -> String {
+    let pairs: Vec<_> = owner
+        .selector()
+        .into_iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    pairs.join(",")
+}
+
+/// A count within the range of Kubernetes' own.
+fn count(n: usize) -> i32 {
+    i32::try_from(n).unwrap_or(i32::MAX)
+}

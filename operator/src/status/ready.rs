@@ -1,0 +1,102 @@
+//! The summary: the worst of what is known, in the order in which somebody would have to mend it.
+
+use connector_config::{MemberReport, Phase, ReportClass};
+
+use super::{Progress, Rollout, group::Group};
+use crate::{
+    api::{
+        Validated,
+        condition::{Reason, Verdict},
+    },
+    observe::Observed,
+};
+
+pub(super) fn verdict(
+    progress: Progress<'_>,
+    observed: &Observed,
+    rollout: &Rollout,
+    group: &Group,
+) -> Verdict {
+    let spec = match progress {
+        Progress::Undecodable(why) => return Verdict::no(Reason::Undecodable, why),
+        Progress::Invalid(error) => return Verdict::no(error.reason(), error.to_string()),
+        Progress::Unresolved(_, error) => return Verdict::no(error.reason(), error.to_string()),
+        Progress::NotApplied(_, error) => return Verdict::no(error.reason(), error.to_string()),
+        Progress::NotRendered(_, why) => return Verdict::no(Reason::ApplyFailed, why),
+        Progress::Applied(spec) => spec,
+    };
+    if spec.replicas == 0 {
+        return match rollout.replicas {
+            0 => Verdict::yes(Reason::ScaledToZero, "no pods are wanted and none run"),
+            _ => Verdict::no(Reason::RollingOut, "the pods are stopping"),
+        };
+    }
+    if let Some(mismatch) = &group.mismatch {
+        return Verdict::no(Reason::RoutingGroupMismatch, mismatch);
+    }
+    if let Some(verdict) = told_by_member(observed, |report| !passes(report)) {
+        return verdict;
+    }
+    if let Some(trouble) = observed.pod_troubles.values().next() {
+        return Verdict::no(trouble.reason.clone(), trouble.message.clone());
+    }
+    if rollout.done() && rollout.wanted == spec.replicas {
+        return all_bound(spec, group);
+    }
+    // Not there yet, and a member knows why: it waits for a node, or is told to wait.
+    if let Some(verdict) = told_by_member(observed, |report| report.phase != Phase::Running) {
+        return verdict;
+    }
+    if rollout.stalled {
+        let message = "no pod became ready within ten minutes; see kubectl describe and logs of the \
+                       pods";
+        return Verdict::no(Reason::RolloutStalled, message);
+    }
+    Verdict::no(
+        Reason::RollingOut,
+        "waiting for pods to start, be replaced or bind the hub's Thing",
+    )
+}
+
+fn all_bound(spec: &Validated, group: &Group) -> Verdict {
+    let pods = match spec.replicas {
+        1 => "1 pod is".to_owned(),
+        n => format!("{n} pods are"),
+    };
+    let message = match &group.name {
+        Some(name) => format!("{pods} bound under the routing group {name}"),
+        None => format!("{pods} ready"),
+    };
+    Verdict::yes(Reason::AllMembersBound, message)
+}
+
+/// Whether a trouble ends without anybody's help.
+fn passes(report: &MemberReport) -> bool {
+    match report.class {
+        None | Some(ReportClass::Transient | ReportClass::Throttled) => true,
+        Some(
+            ReportClass::User | ReportClass::Denied | ReportClass::NotFound | ReportClass::Bug,
+        ) => false,
+    }
+}
+
+/// The trouble of the first member (by pod) that has one of this sort.
+fn told_by_member(observed: &Observed, sort: impl Fn(&MemberReport) -> bool) -> Option<Verdict> {
+    let (pod, report) = observed.members.iter().find(|(_, report)| {
+        !report.draining && !report.reason.is_empty() && report.class.is_some() && sort(report)
+    })?;
+    let reason = if is_reason(&report.reason) {
+        &report.reason
+    } else {
+        "MemberTrouble"
+    };
+    let message = format!("pod {pod}: {}", report.message);
+    Some(Verdict::no(Reason::Member(reason.to_owned()), message))
+}
+
+/// Kubernetes takes as a reason what begins with a letter and holds letters and digits.
+fn is_reason(text: &str) -> bool {
+    text.len() <= 128
+        && text.starts_with(|first: char| first.is_ascii_alphabetic())
+        && text.chars().all(|c| c.is_ascii_alphanumeric())
+}
