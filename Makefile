@@ -1,0 +1,47 @@
+# The habits of this repository; CI calls only these. Prerequisites: Debian 12, root, make, Rust, Go, Python 3.
+#
+# Everything slow (Cargo's target folder, Python environments, cluster programs, images) lives outside the
+# checkout and survives it, so that a fresh clone is warm after the first run.
+
+CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/azure-iot-hub-connector
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Shows what there is
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## Sets everything up and shows the main job on a real Kubernetes (KEEP=1 leaves it running)
+	@tests/e2e/run demo
+
+.PHONY: test
+test: ## Everything CI runs: format, lints, unit and wire tests, stand-ins against the SDKs, scenarios
+	@tests/e2e/run test
+
+.PHONY: check
+check: ## Format, lints, generated files
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+.PHONY: unit
+unit: ## Unit, property and wire tests
+	cargo test --workspace --locked
+
+.PHONY: crd
+crd: ## Writes the CRD from the Rust types into crds/ and the chart
+	BLESS=1 cargo test -q -p operator --test crd
+
+.PHONY: images
+images: ## Builds the images of operator, connector and stand-ins, without any registry
+	@tests/images
+
+.PHONY: cluster-up
+cluster-up: ## Starts a real Kubernetes on this machine (CLUSTER=existing: uses the current context)
+	@tests/cluster/up
+
+.PHONY: cluster-down
+cluster-down: ## Ends it
+	@tests/cluster/down

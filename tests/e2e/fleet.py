@@ -1,0 +1,130 @@
+"""Devices: every one is a client of Microsoft's device SDK, with a connection of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from dataclasses import dataclass, field
+
+from azure.iot.device import Message, MethodResponse
+from azure.iot.device.aio import IoTHubDeviceClient
+
+# Connections that are being made at the same time: a handshake each, on a small machine.
+CONNECTING = 4
+
+
+@dataclass
+class Device:
+    """A device and what it has received."""
+
+    name: str
+    client: IoTHubDeviceClient
+    sent: int = 0
+    messages: list[dict] = field(default_factory=list)
+    methods: list[dict] = field(default_factory=list)
+
+
+class Fleet:
+    """Runs devices in a thread of their own until `close`."""
+
+    def __init__(self, connection_strings: dict[str, str], ca: str):
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever, name="fleet", daemon=True)
+        self.thread.start()
+        self.devices: dict[str, Device] = {}
+        self._run(self._connect(connection_strings, ca), 120)
+
+    def _run(self, work, timeout: float):
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout)
+
+    async def _connect(self, connection_strings: dict[str, str], ca: str) -> None:
+        turn = asyncio.Semaphore(CONNECTING)
+
+        async def one(name: str, text: str) -> None:
+            client = IoTHubDeviceClient.create_from_connection_string(
+                text, server_verification_cert=ca, connection_retry_interval=1
+            )
+            device = self.devices[name] = Device(name, client)
+            client.on_message_received = lambda message: self._message(device, message)
+            client.on_method_request_received = lambda request: self._method(device, request)
+            async with turn:
+                await client.connect()
+
+        await asyncio.gather(*(one(name, text) for name, text in connection_strings.items()))
+
+    async def _message(self, device: Device, message: Message) -> None:
+        device.messages.append({"id": message.message_id, "body": json.loads(message.data)})
+
+    async def _method(self, device: Device, request) -> None:
+        device.methods.append({"name": request.name, "payload": request.payload})
+        answer = MethodResponse.create_from_method_request(request, 200, request.payload.get("text"))
+        await device.client.send_method_response(answer)
+
+    def send(self, device: str, body: dict | str | bytes) -> None:
+        """Sends one message and waits until the hub has taken it."""
+        self._run(self._send(self.devices[device], body), 30)
+
+    async def _send(self, device: Device, body: dict | str | bytes) -> None:
+        message = Message(json.dumps(body) if isinstance(body, dict) else body)
+        message.content_type, message.content_encoding = "application/json", "utf-8"
+        await device.client.send_message(message)
+
+    def telemetry(self, count: int, rate: float) -> Telemetry:
+        """Begins to send `count` numbered messages from each device, `rate` a second altogether."""
+        return Telemetry(self, count, rate)
+
+    def received(self) -> tuple[list[dict], list[dict]]:
+        """All messages and methods that devices have received so far."""
+        devices = self.devices.values()
+        messages = [{"device": one.name, **message} for one in devices for message in one.messages]
+        methods = [{"device": one.name, **method} for one in devices for method in one.methods]
+        return messages, methods
+
+    def close(self) -> None:
+        async def close() -> None:
+            await asyncio.gather(*(one.client.shutdown() for one in self.devices.values()))
+
+        self._run(close(), 60)
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(10)
+
+
+class Telemetry:
+    """Numbered messages on their way: property `seq` counts from where the device has got to."""
+
+    def __init__(self, fleet: Fleet, count: int, rate: float):
+        self.fleet = fleet
+        self.total = count * len(fleet.devices)
+        self.acknowledged = 0
+        self.began = time.monotonic()
+        interval = len(fleet.devices) / rate
+        self.done = asyncio.run_coroutine_threadsafe(self._all(count, interval), fleet.loop)
+
+    async def _all(self, count: int, interval: float) -> None:
+        await asyncio.gather(
+            *(self._one(device, count, interval) for device in self.fleet.devices.values())
+        )
+
+    async def _one(self, device: Device, count: int, interval: float) -> None:
+        due = time.monotonic()
+        for _ in range(count):
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            due += interval
+            # A message is sent again until the hub has taken it, always before the next.
+            while True:
+                try:
+                    body = {"seq": device.sent, "temperature": 20 + device.sent % 100 / 10}
+                    await asyncio.wait_for(self.fleet._send(device, body), 20)
+                    break
+                except Exception:  # noqa: BLE001 - whatever the SDK raises, the message is not there yet
+                    await asyncio.sleep(0.5)
+            device.sent += 1
+            self.acknowledged += 1
+
+    def running(self) -> bool:
+        return not self.done.done()
+
+    def wait(self, timeout: float) -> None:
+        self.done.result(timeout)

@@ -1,0 +1,41 @@
+"""The stand-in hub's control face: registers devices, tells what they received, switches faults."""
+
+from __future__ import annotations
+
+import requests
+
+TIMEOUT = 30
+
+
+class Hub:
+    """A client of the stand-in's control face."""
+
+    def __init__(self, url: str, host: str):
+        self.url = url
+        self.host = host
+        self.http = requests.Session()
+
+    def _json(self, method: str, path: str, **arguments):
+        answer = self.http.request(method, self.url + path, timeout=TIMEOUT, **arguments)
+        answer.raise_for_status()
+        return answer.json() if answer.content else None
+
+    def ready(self) -> bool:
+        try:
+            return self.http.get(self.url + "/partitions", timeout=2).ok
+        except requests.ConnectionError:
+            return False
+
+    def register(self, names: list[str]) -> dict[str, str]:
+        """Registers devices; name → connection string."""
+        made = self._json("POST", "/devices", json={"devices": names})
+        return {
+            one["deviceId"]: f"HostName={self.host};DeviceId={one['deviceId']};SharedAccessKey={one['key']}"
+            for one in made["devices"]
+        }
+
+    def partitions(self) -> list[dict]:
+        return self._json("GET", "/partitions")["partitions"]
+
+    def fault(self, **fault) -> None:
+        self._json("POST", "/faults", json=fault)

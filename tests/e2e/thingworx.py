@@ -1,0 +1,174 @@
+"""What a user of the platform does, and what a test wants to know of it: the stand-in's REST face."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import requests
+from requests.adapters import HTTPAdapter
+
+# Longer than the platform's own time-out for a request to an edge (30 s).
+TIMEOUT = 40
+
+
+@dataclass
+class Answer:
+    """The answer to a write or a call."""
+
+    ok: bool
+    text: str
+    body: object = None
+
+
+class Thingworx:
+    """A client of the stand-in's REST face."""
+
+    def __init__(self, url: str, app_key: str):
+        self.url = url
+        self.http = requests.Session()
+        self.http.headers["appKey"] = app_key
+        self.http.mount("http://", HTTPAdapter(pool_maxsize=64))
+        self.cursor = 0
+
+    def _json(self, method: str, path: str, **arguments):
+        answer = self.http.request(method, self.url + path, timeout=TIMEOUT, **arguments)
+        answer.raise_for_status()
+        return answer.json() if answer.content else None
+
+    def ready(self) -> bool:
+        try:
+            return self.http.get(self.url + "/Thingworx/ready", timeout=2).ok
+        except requests.ConnectionError:
+            return False
+
+    # ---- the model ----
+
+    def define(self, things: dict) -> None:
+        self._json("PUT", "/standin/things", json=things)
+
+    def thing(self, name: str) -> dict:
+        return self._json("GET", f"/Thingworx/Things/{name}")
+
+    def things(self) -> list[str]:
+        return self._json("GET", "/standin/things")
+
+    def value(self, thing: str, name: str):
+        return self.thing(thing)["values"].get(name)
+
+    # ---- requests to devices ----
+
+    def write(self, thing: str, name: str, value) -> Answer:
+        path = f"{self.url}/Thingworx/Things/{thing}/Properties/{name}"
+        answer = self.http.put(path, json={name: value}, timeout=TIMEOUT)
+        return Answer(answer.ok, answer.text)
+
+    def call(self, thing: str, service: str, **inputs) -> Answer:
+        path = f"{self.url}/Thingworx/Things/{thing}/Services/{service}"
+        answer = self.http.post(path, json=inputs, timeout=TIMEOUT)
+        if not answer.ok:
+            return Answer(False, answer.text)
+        table = answer.json()
+        rows = table["rows"] if table else []
+        return Answer(True, answer.text, rows[0].get("result") if rows else None)
+
+    def many(self, requests_: list, at_once: int = 16) -> list[Answer]:
+        """Does many writes or calls, `at_once` at a time, in the order of the list."""
+        with ThreadPoolExecutor(at_once) as pool:
+            return list(pool.map(lambda request: request(), requests_))
+
+    # ---- logs ----
+
+    def _log(self, which: str, after: int) -> tuple[list[dict], int]:
+        entries: list[dict] = []
+        while True:
+            page = self._json("GET", f"/standin/log/{which}?after={after}")
+            assert page["dropped"] == 0, f"the platform's log of {which} is full"
+            entries += page["entries"]
+            after = page["next"]
+            if after >= page["total"]:
+                return entries, after
+
+    def values(self, after: int = 0) -> list[dict]:
+        return self._log("values", after)[0]
+
+    def new_values(self) -> list[dict]:
+        entries, self.cursor = self._log("values", self.cursor)
+        return entries
+
+    def draws(self, after: int = 0) -> list[dict]:
+        return self._log("draws", after)[0]
+
+    def events(self) -> list[dict]:
+        return self._log("events", 0)[0]
+
+    def endpoints(self) -> list[dict]:
+        return self._json("GET", "/standin/endpoints")
+
+    def binders(self, name: str) -> dict[int, set[str]]:
+        """Node → gateway Things of the endpoints that have bound this name."""
+        return {
+            node["node"]: {
+                endpoint["gateway"] for endpoint in node["endpoints"] if name in endpoint["bound"]
+            }
+            for node in self.endpoints()
+        }
+
+    # ---- switches ----
+
+    def fault(self, **fault) -> None:
+        self._json("POST", "/standin/faults", json=fault)
+
+    def revoke(self, key: str) -> None:
+        self._json("DELETE", f"/standin/keys/{key}")
+
+    def allow(self, key: str) -> None:
+        self._json("PUT", f"/standin/keys/{key}")
+
+
+def hub_thing(routing_group=..., **more) -> dict:
+    """The Thing that stands for the hub; `routing_group` as its configuration says."""
+    configuration = {} if routing_group is ... else {"routingGroup": routing_group}
+    return {"template": "AzureIotHubTemplate", "configuration": configuration, **more}
+
+
+def device_thing(hub: str) -> dict:
+    """A device with a property of every base type that telemetry can have, and one remote service."""
+    types = {
+        "seq": "INTEGER", "temperature": "NUMBER", "name": "STRING", "count": "LONG", "on": "BOOLEAN",
+        "at": "DATETIME", "place": "LOCATION", "state": "JSON", "setpoint": "INTEGER",
+    }
+    return {
+        "template": "AzureIotThing",
+        "gatewayThing": hub,
+        "properties": {name: {"baseType": base, "remote": {}} for name, base in types.items()},
+        "services": {"echo": {"inputs": {"text": "STRING"}}},
+    }
+
+
+@dataclass
+class Arrivals:
+    """What of a numbered sequence has arrived on the platform."""
+
+    lost: int = 0
+    twice: int = 0
+    out_of_order: int = 0
+    by_pod: dict[str, int] = field(default_factory=dict)
+
+    @staticmethod
+    def of(values: list[dict], sent: dict[str, int], name: str = "seq") -> Arrivals:
+        """`sent` tells how many were sent by each device, numbered from 0. Order is that of first arrivals."""
+        result = Arrivals()
+        seen: dict[str, list[int]] = {thing: [] for thing in sent}
+        for entry in values:
+            if entry["property"] != name or entry["thing"] not in seen:
+                continue
+            seen[entry["thing"]].append(int(entry["value"]))
+            pod = entry["gateway"]
+            result.by_pod[pod] = result.by_pod.get(pod, 0) + 1
+        for thing, count in sent.items():
+            first = list(dict.fromkeys(seen[thing]))
+            result.lost += count - len(set(first) & set(range(count)))
+            result.twice += len(seen[thing]) - len(first)
+            result.out_of_order += sum(1 for a, b in zip(first, first[1:]) if b < a)
+        return result
