@@ -10,7 +10,9 @@
     clippy::unwrap_used
 )]
 
+mod generate;
 mod meaning;
+mod round_trip;
 mod vector;
 mod vectors;
 
