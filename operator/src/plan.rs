@@ -66,9 +66,9 @@ pub struct Accepted(BTreeMap<(ChildKind, String), (String, Value)>);
 impl Accepted {
     /// The server answered the apply of `child` with this object.
     pub fn note(&mut self, child: &Child, live: &DynamicObject) {
-        if let Ok(live) = serde_json::to_value(live) {
-            let seen = (child.hash.clone(), projection(&live, &child.object));
-            self.0.insert((child.kind, child.name.clone()), seen);
+        if let Some(seen) = seen(child, live) {
+            self.0
+                .insert((child.kind, child.name.clone()), (child.hash.clone(), seen));
         }
     }
 
@@ -137,11 +137,17 @@ fn is_as_wanted(child: &Child, live: &DynamicObject, accepted: &Accepted) -> boo
     if hash != Some(&child.hash) {
         return false;
     }
-    let Ok(live) = serde_json::to_value(live) else {
-        return false;
-    };
-    let seen = projection(&live, &child.object);
-    seen == child.object || accepted.covers(child, &seen)
+    seen(child, live).is_some_and(|seen| seen == child.object || accepted.covers(child, &seen))
+}
+
+/// Of `live` what `child` speaks of.
+fn seen(child: &Child, live: &DynamicObject) -> Option<Value> {
+    let mut live = serde_json::to_value(live).ok()?;
+    for key in ["apiVersion", "kind"] {
+        // Objects in a list come without.
+        live[key] = child.object[key].clone();
+    }
+    Some(projection(&live, &child.object))
 }
 
 fn unused_settings<'a>(

@@ -27,7 +27,9 @@ pub fn start(args: &LogArgs) -> Result<(), ParseError> {
             .with_current_span(false)
             .try_init()
     } else {
-        logs.with_target(false).try_init()
+        logs.with_target(false)
+            .with_ansi(std::io::stderr().is_terminal())
+            .try_init()
     };
     Ok(())
 }
