@@ -2,8 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use alwayson::{Body, CHUNK, Header, Message, Request, Response, Status, split};
+use alwayson::{
+    Body, CHUNK, Header, Message, Request, Response, Status, json::to_json, split,
+};
 use rand::Rng;
+use serde_json::Value as Json;
 use tokio::{
     sync::oneshot,
     time::{Instant, sleep, timeout},
@@ -52,6 +55,7 @@ pub(crate) async fn ask(
     }
     let began = Instant::now();
     let target = request.target.clone();
+    let params = params(&request);
     let answer = match &drawn {
         None => Err(NoAnswer::NotBound(thing.to_owned())),
         Some(Drawn { node, binder }) => send(cluster, *node, binder.endpoint, request).await,
@@ -80,10 +84,17 @@ pub(crate) async fn ask(
         thing: thing.to_owned(),
         kind,
         target,
+        params,
         outcome: outcome.to_owned(),
         took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
     });
     answer
+}
+
+fn params(request: &Request) -> Json {
+    let Some(table) = &request.params else { return Json::Null };
+    let row = table.rows().next().unwrap_or_default();
+    table.fields().zip(&row).map(|(field, value)| (field.name, to_json(value))).collect()
 }
 
 /// A node at random among those where the Thing is bound, and a binder at random on it.

@@ -44,6 +44,8 @@ pub struct DrawEntry {
     pub kind: &'static str,
     /// Property or service, by its remote name.
     pub target: String,
+    /// The parameters by name: tells apart requests that are otherwise the same.
+    pub params: serde_json::Value,
     /// Name of the answer's status; `TIMED_OUT`, `LOST` or `NOT_BOUND` if there was none.
     pub outcome: String,
     /// How long it took, in milliseconds.

@@ -1,0 +1,56 @@
+"""Every scenario prints its seconds; a failure shows what the connector's pods said last."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import cluster  # noqa: E402
+from fleet import Fleet  # noqa: E402
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_call(item: pytest.Item):
+    begun = time.monotonic()
+    yield
+    name = item.name.removeprefix("test_").replace("_", " ")
+    sys.__stdout__.write(f"\n  {time.monotonic() - begun:6.1f} s  {name} ")
+    sys.__stdout__.flush()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call):
+    outcome = yield
+    report = outcome.get_result()
+    stack = item.funcargs.get("stack") if hasattr(item, "funcargs") else None
+    if report.failed and stack is not None:
+        report.sections.append(("connector's pods", stack.logs()))
+        report.sections.append(("resource", cluster.kubectl(
+            "-n", stack.namespace, "describe", "aihc", check=False)))
+
+
+@pytest.fixture(scope="session")
+def operator() -> None:
+    cluster.install_operator()
+
+
+@pytest.fixture(scope="module")
+def stack(operator) -> Iterator[cluster.Stack]:
+    """A platform of three nodes and a hub, in a namespace of their own."""
+    made = cluster.Stack(f"e2e-{secrets.token_hex(3)}")
+    yield made
+    made.delete()
+
+
+@pytest.fixture(scope="module")
+def fleet(stack: cluster.Stack) -> Iterator[Fleet]:
+    made = stack.fleet(8)
+    yield made
+    made.close()
