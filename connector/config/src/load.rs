@@ -160,6 +160,11 @@ checkpoints: {kubernetes: {connector: factory, connectorUid: 1-2-3}}
     }
 
     #[test]
+    fn the_example_is_good() {
+        parse(include_str!("../../examples/connector.yaml")).unwrap();
+    }
+
+    #[test]
     fn a_bad_file_gives_one_line_that_names_the_field() {
         let cases = [
             (

@@ -101,12 +101,6 @@ impl LowWater {
         self.mark.as_ref()
     }
 
-    /// Everything that was read is settled.
-    #[must_use]
-    pub fn is_clear(&self) -> bool {
-        self.open.is_empty()
-    }
-
     /// Reading should pause.
     #[must_use]
     pub fn is_full(&self, limit: ReadAhead, now: Instant) -> bool {
@@ -183,7 +177,7 @@ mod tests {
         low.admit(mark(3), 100, now);
         assert!(low.is_full(limit, now), "too large");
         low.drop_unsettled();
-        assert!(low.is_clear() && !low.is_full(limit, now));
+        assert!(low.open.is_empty() && !low.is_full(limit, now));
         assert_eq!(low.mark(), Some(&mark(2)));
     }
 }

@@ -100,7 +100,7 @@ impl Reader {
                 }
                 End::Failed(error) => error,
             };
-            let wait = match self.after(&error).await {
+            let wait = match self.after(&error, stop).await {
                 Ok(wait) => wait.unwrap_or(pause),
                 Err(End::ClaimLost) => return,
                 Err(_) => pause,
@@ -115,7 +115,11 @@ impl Reader {
     }
 
     /// What a failed link means, and how long to wait before the next.
-    async fn after(&mut self, error: &HubError) -> Result<Option<Duration>, End> {
+    async fn after(
+        &mut self,
+        error: &HubError,
+        stop: &CancellationToken,
+    ) -> Result<Option<Duration>, End> {
         let partition = self.claim.partition().as_str().to_owned();
         match error {
             HubError::Evicted { .. } | HubError::LowerEpoch { .. } => {
@@ -144,7 +148,14 @@ impl Reader {
                     partition, position = ?self.position, %error,
                     "the hub no longer has the position; starting at the earliest event it keeps"
                 );
+                // What was read before belongs to the old stream, whose positions mean nothing in the new.
+                tokio::select! {
+                    () = stop.cancelled() => return Ok(None),
+                    () = self.settle_all() => {}
+                }
                 self.position = None;
+                self.stored = None;
+                self.low = LowWater::after(None);
                 Ok(None)
             }
             error => {
@@ -368,6 +379,15 @@ impl Reader {
         }
     }
 
+    /// Keeps the lanes going until they are empty.
+    async fn settle_all(&mut self) {
+        loop {
+            self.fill();
+            let Some(done) = self.in_flight.next().await else { break };
+            self.settled(&done);
+        }
+    }
+
     async fn checkpoint(&mut self) -> Stored {
         let Some(mark) = self
             .low
@@ -408,16 +428,7 @@ impl Reader {
 
     /// The planned end: settle or drop what is read, checkpoint, release.
     async fn hand_over(mut self) {
-        let settle = async {
-            loop {
-                self.fill();
-                match self.in_flight.next().await {
-                    Some(done) => self.settled(&done),
-                    None => break,
-                }
-            }
-        };
-        let settled = timeout(SETTLE, settle).await.is_ok();
+        let settled = timeout(SETTLE, self.settle_all()).await.is_ok();
         self.in_flight.clear();
         self.lanes.clear();
         self.low.drop_unsettled();

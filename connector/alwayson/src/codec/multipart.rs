@@ -22,12 +22,18 @@ const PART_HEADER: usize = RawHeader::LEN + 6;
 /// The Java SDK reads the numbers as signed.
 const MAX_PARTS: usize = i16::MAX as usize;
 
+/// What keeping a part takes besides its bytes: a little more than the maps that hold it. Else parts
+/// without bytes would cost nothing, and could be as many as somebody likes.
+const PART_COST: usize = 64;
+/// The same for a message of which there is a part.
+const MESSAGE_COST: usize = 512;
+
 /// What an [`Assembler`] is ready to hold.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Longest message, in bytes. The C SDK's own default is 1 MiB.
     pub message: usize,
-    /// Bytes of incomplete messages altogether.
+    /// Bytes of incomplete messages altogether, with what it takes to keep them.
     pub pending: usize,
     /// An incomplete message is forgotten after this: the C SDK waits 50 s, the Java SDK 60 s.
     pub patience: Duration,
@@ -115,6 +121,8 @@ struct Pending {
     since: Instant,
     count: u16,
     bytes: usize,
+    /// Bytes and what it takes to keep them.
+    cost: usize,
     parts: BTreeMap<u16, Box<[u8]>>,
 }
 
@@ -154,12 +162,16 @@ impl Assembler {
         }
         let piece = reader.rest();
         let key = (raw.code, raw.header);
-        let held = self.held + piece.len();
-        let pending = self.pending.entry(key).or_insert_with(|| Pending {
-            since: now,
-            count,
-            bytes: 0,
-            parts: BTreeMap::new(),
+        let mut cost = piece.len() + PART_COST;
+        let pending = self.pending.entry(key).or_insert_with(|| {
+            cost += MESSAGE_COST;
+            Pending {
+                since: now,
+                count,
+                bytes: 0,
+                cost: 0,
+                parts: BTreeMap::new(),
+            }
         });
         let total = pending.bytes + piece.len();
         let fault = if pending.count != count {
@@ -168,7 +180,7 @@ impl Assembler {
             ))
         } else if pending.parts.contains_key(&number) {
             Some(Fault::Multipart("a part came twice"))
-        } else if total > self.limits.message || held > self.limits.pending {
+        } else if total > self.limits.message || self.held + cost > self.limits.pending {
             Some(Fault::TooLong(total))
         } else {
             None
@@ -179,26 +191,25 @@ impl Assembler {
         }
         pending.parts.insert(number, piece.into());
         pending.bytes = total;
-        self.held = held;
+        pending.cost += cost;
+        self.held += cost;
         if pending.parts.len() < usize::from(count) {
             return Ok(None);
         }
-        let mut body = Vec::with_capacity(total);
+        // As if it had come whole, so that the offset of a fault is that in the message.
+        let mut whole = Vec::with_capacity(RawHeader::LEN + total);
+        RawHeader { part: false, ..raw }.put(&mut whole);
         if let Some(done) = self.drop_pending(&key) {
             for piece in done.parts.values() {
-                body.extend_from_slice(piece);
+                whole.extend_from_slice(piece);
             }
         }
-        let body = raw.body(&mut Reader::new(&body))?;
-        Ok(Some(Message {
-            header: raw.header,
-            body,
-        }))
+        Message::decode(&whole).map(Some)
     }
 
     fn drop_pending(&mut self, key: &(u8, Header)) -> Option<Pending> {
         let dropped = self.pending.remove(key)?;
-        self.held -= dropped.bytes;
+        self.held -= dropped.cost;
         Some(dropped)
     }
 
@@ -208,7 +219,7 @@ impl Assembler {
         self.pending.retain(|_, pending| {
             let keep = now.saturating_duration_since(pending.since) < patience;
             if !keep {
-                *held -= pending.bytes;
+                *held -= pending.cost;
             }
             keep
         });

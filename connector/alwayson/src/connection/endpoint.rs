@@ -605,11 +605,12 @@ fn unbound(wanted: bool) -> BindState {
     }
 }
 
-/// A refusal stays to be seen until it is bound or no longer wanted.
+/// What is bound stays so until the node has confirmed its end; a refusal stays to be seen until it is
+/// bound or no longer wanted.
 fn say(state: &mut BindState, wanted: bool, bound: bool) {
     *state = match (wanted, bound) {
-        (true, true) => BindState::Bound,
+        (_, true) => BindState::Bound,
         (true, false) if matches!(state, BindState::Refused { .. }) => return,
-        (wanted, _) => unbound(wanted),
+        (wanted, false) => unbound(wanted),
     };
 }
