@@ -1,0 +1,231 @@
+//! The hub's own AMQP: cloud-to-device messages, and the redirect of those who look for telemetry.
+
+use std::{collections::HashSet, sync::Arc};
+
+use percent_encoding::percent_decode_str;
+
+use super::{CBS, grant::Grants, no_such_node, path_of, reply::Replies, unauthorized};
+use crate::{
+    amqp::{
+        AmqpError, Attach, Body, Face, LinkId, Login, Message, Pulled, Role, answer, condition,
+        lookup, text,
+    },
+    c2d::C2dMessage,
+    hub::Hub,
+    identity::Identity,
+    policy::Right,
+    refusal::Refusal,
+    sas::SasError,
+};
+
+/// Where services send cloud-to-device messages.
+const DEVICE_BOUND: &str = "messages/devicebound";
+/// Where services that know only the hub's host look for telemetry.
+const EVENTS: &str = "messages/events";
+
+/// One connection's view of the hub.
+pub(super) struct HubFace {
+    hub: Arc<Hub>,
+    grants: Grants,
+    replies: Replies,
+    senders: HashSet<LinkId>,
+}
+
+impl HubFace {
+    pub(super) fn new(hub: Arc<Hub>) -> Self {
+        Self {
+            hub,
+            grants: Grants::default(),
+            replies: Replies::default(),
+            senders: HashSet::new(),
+        }
+    }
+
+    fn put_token(&mut self, mut message: Message) {
+        let (id, to) = (message.id(), message.reply_to());
+        let name = lookup(&message.application, "name")
+            .and_then(text)
+            .unwrap_or_default();
+        let token = match &message.body {
+            Body::Value(value) => text(value).unwrap_or_default(),
+            Body::Data(_) | Body::Empty => String::new(),
+        };
+        let path = path_of(&name);
+        let checked = self.hub.check_service(&token, path, Right::ServiceConnect);
+        // IoT Hub answers 200 where Event Hubs answers 202.
+        let bytes = match checked {
+            Ok(expires) => {
+                self.grants.add(path, expires);
+                answer(&id, 200, "OK", None)
+            }
+            Err(error) => {
+                tracing::info!(name, %error, "token refused");
+                answer(&id, 401, &unauthorized(error, &name).description, None)
+            }
+        };
+        self.replies.push(CBS, to, bytes);
+    }
+
+    fn redirect(&self, attach: &Attach) -> AmqpError {
+        match &self.hub.settings.redirect {
+            Some((host, port)) => {
+                let tail = path_of(attach.address())
+                    .get(EVENTS.len()..)
+                    .unwrap_or_default()
+                    .trim_matches('/');
+                let address = format!(
+                    "amqps://{host}:{port}/{}/{tail}",
+                    self.hub.settings.event_hub
+                );
+                AmqpError::new(condition::LINK_REDIRECT, "read from the address in info")
+                    .with_info("hostname", host)
+                    .with_info("network-host", host)
+                    .with_info("port", port.to_string())
+                    .with_info("address", address)
+            }
+            None => AmqpError::new(
+                condition::NOT_ALLOWED,
+                "this hub redirects nobody to its built-in endpoint",
+            ),
+        }
+    }
+
+    fn send(&self, mut message: Message) -> Result<(), AmqpError> {
+        let (identity, message) = c2d(&mut message)?;
+        self.hub
+            .send_c2d(&identity, message)
+            .map_err(|refusal| rejected(&refusal))
+    }
+}
+
+/// Reads a cloud-to-device message: whom it is for, and what it says.
+fn c2d(message: &mut Message) -> Result<(Identity, C2dMessage), AmqpError> {
+    let invalid = |what: String| AmqpError::new(condition::INVALID_FIELD, what);
+    let to = message.properties.text(2).unwrap_or_default();
+    let identity = to
+        .strip_prefix("/devices/")
+        .and_then(|rest| rest.strip_suffix("/messages/devicebound"))
+        .and_then(|id| percent_decode_str(id).decode_utf8().ok())
+        .ok_or_else(|| {
+            invalid(format!(
+                "to must be /devices/{{id}}/messages/devicebound, not {to:?}"
+            ))
+        })
+        .and_then(|id| Identity::device(&id).map_err(|error| invalid(error.to_string())))?;
+    let body = match &message.body {
+        Body::Data(bytes) => bytes.clone(),
+        Body::Empty => bytes::Bytes::new(),
+        Body::Value(value) => text(value).unwrap_or_default().into(),
+    };
+    let properties = message
+        .application
+        .iter()
+        .filter_map(|(name, value)| Some((text(name)?, text(value)?)))
+        .collect();
+    let fields = &mut message.properties;
+    let message = C2dMessage {
+        message_id: fields.text(0),
+        to,
+        correlation_id: fields.text(5),
+        user_id: fields.text(1),
+        content_type: fields.text(6),
+        content_encoding: fields.text(7),
+        expires: fields.signed(8),
+        properties,
+        body,
+    };
+    Ok((identity, message))
+}
+
+/// How IoT Hub words a refusal over AMQP.
+fn rejected(refusal: &Refusal) -> AmqpError {
+    let condition = match refusal {
+        Refusal::BadRequest(_) => condition::INVALID_FIELD,
+        Refusal::Unauthorized(_) => condition::UNAUTHORIZED_ACCESS,
+        Refusal::QueueFull(_) => condition::RESOURCE_LIMIT_EXCEEDED,
+        Refusal::DeviceNotFound(_) | Refusal::ModuleNotFound(_) => condition::NOT_FOUND,
+        Refusal::TooLarge(_) => condition::MESSAGE_SIZE_EXCEEDED,
+        Refusal::Throttled { .. } => condition::SERVER_BUSY,
+        Refusal::DeviceNotOnline(_)
+        | Refusal::AlreadyExists(_)
+        | Refusal::Precondition { .. }
+        | Refusal::DeviceTimeout => condition::INTERNAL_ERROR,
+    };
+    AmqpError::new(condition, format!("ErrorCode:{};{refusal}", refusal.name()))
+        .with_info("errorcode", refusal.code().to_string())
+}
+
+impl Face for HubFace {
+    fn container(&self) -> &str {
+        &self.hub.settings.name
+    }
+
+    fn login(&mut self, login: &Login) -> bool {
+        match login {
+            Login::Anonymous => true,
+            Login::Plain { user, password } => {
+                let root = format!("@sas.root.{}", self.hub.settings.name);
+                let checked = if user.ends_with(&root) {
+                    self.hub.check_service(password, "", Right::ServiceConnect)
+                } else {
+                    Err(SasError::Policy)
+                };
+                match checked {
+                    Ok(expires) => {
+                        self.grants.add("", expires);
+                        true
+                    }
+                    Err(error) => {
+                        tracing::info!(user, %error, "login refused");
+                        false
+                    }
+                }
+            }
+        }
+    }
+
+    fn attach(&mut self, link: LinkId, attach: &Attach) -> Result<(), AmqpError> {
+        let path = path_of(attach.address());
+        if path == CBS {
+            self.replies.attach(link, attach, CBS);
+            return Ok(());
+        }
+        if !self.grants.allow(path) {
+            return Err(unauthorized(SasError::Policy, path));
+        }
+        let lower = path.to_lowercase();
+        if lower == DEVICE_BOUND && attach.role == Role::Sender {
+            self.senders.insert(link);
+            Ok(())
+        } else if lower.starts_with(EVENTS) && attach.role == Role::Receiver {
+            Err(self.redirect(attach))
+        } else {
+            Err(no_such_node(attach.address()))
+        }
+    }
+
+    fn message(&mut self, link: LinkId, message: Message) -> Result<(), AmqpError> {
+        if self.replies.node(link).is_some() {
+            self.put_token(message);
+            return Ok(());
+        }
+        if !self.grants.allow(DEVICE_BOUND) {
+            return Err(unauthorized(SasError::Expired, DEVICE_BOUND));
+        }
+        self.send(message)
+    }
+
+    fn pull(&mut self, link: LinkId, credit: bool) -> Pulled {
+        if !credit {
+            return Pulled::Nothing;
+        }
+        self.replies
+            .pull(link)
+            .map_or(Pulled::Nothing, Pulled::Message)
+    }
+
+    fn detached(&mut self, link: LinkId) {
+        self.replies.detached(link);
+        self.senders.remove(&link);
+    }
+}

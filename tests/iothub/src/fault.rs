@@ -1,0 +1,220 @@
+//! Faults that tests ask for.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use serde::{Deserialize, Serialize};
+
+/// One of the faces that clients connect to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaceName {
+    /// Devices.
+    Mqtt,
+    /// The hub's own AMQP.
+    HubAmqp,
+    /// The Event Hubs-compatible AMQP.
+    EventsAmqp,
+    /// REST.
+    Https,
+}
+
+/// A fault. `fault` names the kind: `{"fault": "detach", "partition": "0"}`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(
+    tag = "fault",
+    rename_all = "kebab-case",
+    rename_all_fields = "camelCase",
+    deny_unknown_fields
+)]
+pub enum Fault {
+    /// Detaches the readers of a partition with `amqp:link:detach-forced`, as happens when the
+    /// service moves the partition.
+    Detach {
+        /// Which partition; all if absent.
+        partition: Option<String>,
+        /// Which consumer group; all if absent.
+        group: Option<String>,
+    },
+    /// Closes connections without a word.
+    DropConnections {
+        /// Of which face; of all if absent.
+        face: Option<FaceName>,
+        /// Of which device, for the MQTT face; of all if absent.
+        device: Option<String>,
+    },
+    /// Event readers get nothing; their connections live on.
+    FreezeEvents {
+        /// For how long.
+        seconds: f64,
+    },
+    /// The connections of a face neither read nor write, as if the host were gone.
+    Silence {
+        /// Of which face.
+        face: FaceName,
+        /// For how long.
+        seconds: f64,
+    },
+    /// Every token is refused, on every face.
+    RejectTokens {
+        /// For how long.
+        seconds: f64,
+    },
+    /// Method calls get 429.
+    ThrottleMethods {
+        /// For how long.
+        seconds: f64,
+        /// `Retry-After` of the answer, in seconds.
+        retry_after: Option<u64>,
+    },
+    /// Cloud-to-device messages are rejected as throttled.
+    ThrottleC2d {
+        /// For how long.
+        seconds: f64,
+    },
+    /// Devices' answers to methods are lost: the caller gets 504101 although the device has acted.
+    LoseMethodAnswers {
+        /// For how long.
+        seconds: f64,
+    },
+    /// Ends all timed faults.
+    Clear,
+}
+
+/// Which timed faults are on, until when.
+#[derive(Debug, Default)]
+pub struct Timed {
+    freeze: Option<Instant>,
+    reject_tokens: Option<Instant>,
+    throttle_methods: Option<(Instant, Option<u64>)>,
+    throttle_c2d: Option<Instant>,
+    lose_answers: Option<Instant>,
+    silence: Vec<(FaceName, Instant)>,
+}
+
+/// Longest timed fault: an hour outlasts any test.
+const MAX_SECONDS: f64 = 3600.0;
+
+/// The timed faults, shared by all faces.
+#[derive(Debug, Default)]
+pub struct Faults(Mutex<Timed>);
+
+impl Faults {
+    fn with<T>(&self, f: impl FnOnce(&mut Timed) -> T) -> T {
+        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Switches a timed fault on; gives when it ends. Other faults are not this type's.
+    pub fn start(&self, fault: &Fault) -> Option<Instant> {
+        let until = |seconds: f64| {
+            Instant::now() + Duration::from_secs_f64(seconds.clamp(0.0, MAX_SECONDS))
+        };
+        self.with(|timed| match *fault {
+            Fault::FreezeEvents { seconds } => timed.freeze.insert(until(seconds)).to_owned().into(),
+            Fault::RejectTokens { seconds } => {
+                timed.reject_tokens.insert(until(seconds)).to_owned().into()
+            }
+            Fault::ThrottleC2d { seconds } => {
+                timed.throttle_c2d.insert(until(seconds)).to_owned().into()
+            }
+            Fault::LoseMethodAnswers { seconds } => {
+                timed.lose_answers.insert(until(seconds)).to_owned().into()
+            }
+            Fault::ThrottleMethods {
+                seconds,
+                retry_after,
+            } => Some(timed.throttle_methods.insert((until(seconds), retry_after)).0),
+            Fault::Silence { face, seconds } => {
+                let end = until(seconds);
+                timed.silence.retain(|(other, _)| *other != face);
+                timed.silence.push((face, end));
+                Some(end)
+            }
+            Fault::Clear => {
+                *timed = Timed::default();
+                None
+            }
+            Fault::Detach { .. } | Fault::DropConnections { .. } => None,
+        })
+    }
+
+    /// Whether readers get nothing now.
+    #[must_use]
+    pub fn frozen(&self) -> bool {
+        self.with(|timed| on(timed.freeze))
+    }
+
+    /// Whether tokens are refused now.
+    #[must_use]
+    pub fn rejects_tokens(&self) -> bool {
+        self.with(|timed| on(timed.reject_tokens))
+    }
+
+    /// Whether methods are throttled now, and with which `Retry-After`.
+    #[must_use]
+    pub fn throttles_methods(&self) -> Option<Option<u64>> {
+        self.with(|timed| {
+            timed
+                .throttle_methods
+                .filter(|(until, _)| on(Some(*until)))
+                .map(|(_, retry_after)| retry_after)
+        })
+    }
+
+    /// Whether cloud-to-device messages are throttled now.
+    #[must_use]
+    pub fn throttles_c2d(&self) -> bool {
+        self.with(|timed| on(timed.throttle_c2d))
+    }
+
+    /// Whether devices' answers are lost now.
+    #[must_use]
+    pub fn loses_answers(&self) -> bool {
+        self.with(|timed| on(timed.lose_answers))
+    }
+
+    /// Until when a face is silent, if it is.
+    #[must_use]
+    pub fn silent(&self, face: FaceName) -> Option<Instant> {
+        self.with(|timed| {
+            timed
+                .silence
+                .iter()
+                .find(|(other, until)| *other == face && on(Some(*until)))
+                .map(|(_, until)| *until)
+        })
+    }
+}
+
+fn on(until: Option<Instant>) -> bool {
+    until.is_some_and(|until| Instant::now() < until)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_written_form_and_nothing_else() {
+        let read = |text| serde_json::from_str::<Fault>(text);
+        assert_eq!(
+            read(r#"{"fault": "throttle-methods", "seconds": 2, "retryAfter": 1}"#).unwrap(),
+            Fault::ThrottleMethods { seconds: 2.0, retry_after: Some(1) }
+        );
+        assert!(read(r#"{"fault": "detach", "partitoin": "0"}"#).is_err());
+        assert!(read(r#"{"fault": "explode"}"#).is_err());
+    }
+
+    #[test]
+    fn timed_faults_end() {
+        let faults = Faults::default();
+        faults.start(&Fault::RejectTokens { seconds: 0.0 });
+        assert!(!faults.rejects_tokens());
+        faults.start(&Fault::RejectTokens { seconds: 60.0 });
+        assert!(faults.rejects_tokens());
+        faults.start(&Fault::Clear);
+        assert!(!faults.rejects_tokens());
+    }
+}

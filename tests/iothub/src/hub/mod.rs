@@ -1,0 +1,178 @@
+//! The hub itself: identities, event stream, commands. The faces translate to and from it.
+
+mod access;
+mod command;
+mod connections;
+mod registry;
+mod session;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use tokio::sync::watch;
+
+use crate::{
+    fault::{FaceName, Fault, Faults},
+    identity::Identity,
+    log::{Last, NewEvent, Partition, partition_of},
+    policy::Policies,
+    receipt::Receipts,
+};
+
+pub use command::{MAX_METHOD_PAYLOAD, MethodAnswer, MethodRequest};
+pub use connections::{Connection, Connections};
+pub use registry::{Change, DeviceView, Etag, Keys, Registered};
+pub use session::{DeviceSession, Subscription, ToDevice};
+
+/// What a hub is made of.
+#[derive(Debug, Clone)]
+pub struct HubSettings {
+    /// Name of the hub, as in `{policy}@sas.root.{name}`.
+    pub name: String,
+    /// Host names that signatures may be for. Ports do not count.
+    pub hosts: Vec<String>,
+    /// Event Hubs-compatible name.
+    pub event_hub: String,
+    /// How many partitions.
+    pub partitions: u16,
+    /// Consumer groups; `$Default` always exists.
+    pub consumer_groups: Vec<String>,
+    /// How many events each partition keeps.
+    pub retention: usize,
+    /// Shared access policies.
+    pub policies: Policies,
+    /// Where readers that ask the hub for its events are sent: host and port of the Event
+    /// Hubs-compatible endpoint. Without it such links are refused.
+    pub redirect: Option<(String, u16)>,
+}
+
+/// The hub. Shared by all faces.
+#[derive(Debug)]
+pub struct Hub {
+    /// What it is made of.
+    pub settings: HubSettings,
+    /// The event stream.
+    pub partitions: Vec<Arc<Partition>>,
+    /// What devices have received.
+    pub receipts: Receipts,
+    /// Faults that are on.
+    pub faults: Faults,
+    /// Who is connected.
+    pub connections: Connections,
+    /// When it was created; Unix milliseconds.
+    pub created: i64,
+    identities: Mutex<BTreeMap<Identity, Registered>>,
+    pending: Mutex<HashMap<u64, command::Pending>>,
+    /// Changes whenever a device connects, subscribes or goes.
+    presence: watch::Sender<u64>,
+    next_number: AtomicU64,
+}
+
+/// Now, in Unix milliseconds.
+#[must_use]
+pub fn now_ms() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}
+
+impl Hub {
+    /// A hub without devices.
+    #[must_use]
+    pub fn new(settings: HubSettings) -> Arc<Self> {
+        let partitions = (0..settings.partitions.max(1))
+            .map(|id| Arc::new(Partition::new(id, settings.retention)))
+            .collect();
+        Arc::new(Self {
+            settings,
+            partitions,
+            receipts: Receipts::default(),
+            faults: Faults::default(),
+            connections: Connections::default(),
+            created: now_ms(),
+            identities: Mutex::default(),
+            pending: Mutex::default(),
+            presence: watch::Sender::new(0),
+            next_number: AtomicU64::new(1),
+        })
+    }
+
+    /// Stores an event in its device's partition.
+    pub fn append(&self, event: NewEvent) -> (u16, Last) {
+        let count = u16::try_from(self.partitions.len()).unwrap_or(u16::MAX);
+        let id = partition_of(&event.origin.device, count);
+        (id, self.partitions[usize::from(id)].append(event, now_ms()))
+    }
+
+    /// The partition with that name (`"0"`, `"1"`, …).
+    #[must_use]
+    pub fn partition(&self, id: &str) -> Option<&Arc<Partition>> {
+        // "+1" and "01" parse, but name nothing.
+        let index: usize = id.parse().ok()?;
+        self.partitions
+            .get(index)
+            .filter(|_| index.to_string() == id)
+    }
+
+    /// Whether there is a consumer group of that name. Names are compared without case.
+    #[must_use]
+    pub fn consumer_group(&self, name: &str) -> Option<&str> {
+        std::iter::once("$Default")
+            .chain(self.settings.consumer_groups.iter().map(String::as_str))
+            .find(|group| group.eq_ignore_ascii_case(name))
+    }
+
+    /// Switches a fault on.
+    pub fn inject(self: &Arc<Self>, fault: &Fault) {
+        match fault {
+            Fault::Detach { partition, group } => {
+                for candidate in &self.partitions {
+                    let id = candidate.id().to_string();
+                    if partition.as_ref().is_none_or(|wanted| *wanted == id) {
+                        candidate.detach("a test asked for it", |reader| {
+                            group.as_ref().is_none_or(|g| g.eq_ignore_ascii_case(&reader.group))
+                        });
+                    }
+                }
+            }
+            Fault::DropConnections { face, device } => {
+                self.connections.drop_matching(*face, device.as_deref());
+            }
+            timed => {
+                let until = self.faults.start(timed);
+                // Those that are concerned see it when woken, and see its end likewise.
+                self.connections.wake_all();
+                if let Some(until) = until {
+                    let hub = Arc::downgrade(self);
+                    tokio::spawn(async move {
+                        tokio::time::sleep_until(until.into()).await;
+                        if let Some(hub) = hub.upgrade() {
+                            hub.connections.wake_all();
+                        }
+                    });
+                }
+            }
+        }
+    }
+
+    /// Registers a connection of a face.
+    pub fn connect(&self, face: FaceName) -> Connection {
+        self.connections.open(face)
+    }
+
+    fn number(&self) -> u64 {
+        self.next_number.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn identities(&self) -> MutexGuard<'_, BTreeMap<Identity, Registered>> {
+        // No code under this lock leaves the map half changed.
+        self.identities.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn changed_presence(&self) {
+        self.presence.send_modify(|version| *version += 1);
+    }
+}
