@@ -21,6 +21,14 @@ demo: ## Sets everything up and shows the main job on a real Kubernetes (KEEP=1 
 test: ## Everything CI runs: format, lints, unit and wire tests, stand-ins against the SDKs, scenarios
 	@tests/e2e/run test
 
+.PHONY: soak
+soak: ## The long forms of the scenarios: 10,000 messages through a rolling restart
+	@MESSAGES=10000 tests/e2e/run scenarios -q -s
+
+.PHONY: bench
+bench: ## Measures: sizes, memory, time to ready, CPU per message
+	@tests/e2e/run bench
+
 .PHONY: check
 check: ## Format, lints, generated files
 	cargo fmt --all --check

@@ -36,11 +36,11 @@ def kubectl(*arguments: str, given: str | None = None, check: bool = True) -> st
 
 
 def get(kind: str, name: str, namespace: str) -> dict:
-    return json.loads(kubectl("-n", namespace, "get", kind, name, "-o", "json"))
+    return json.loads(kubectl("-n", namespace, "get", kind, name, "-o", "json", "--show-managed-fields"))
 
 
 def listed(kind: str, namespace: str, selector: str = "") -> list[dict]:
-    arguments = ["-n", namespace, "get", kind, "-o", "json"] + (["-l", selector] if selector else [])
+    arguments = ["-n", namespace, "get", kind, "-o", "json", "--show-managed-fields"] + (["-l", selector] if selector else [])
     return json.loads(kubectl(*arguments))["items"]
 
 

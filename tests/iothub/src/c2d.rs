@@ -87,7 +87,10 @@ impl C2dQueue {
     /// Locks the oldest message that nobody holds, for `session`.
     pub fn lock_next(&mut self, session: u64, now: i64) -> Option<(LockToken, C2dMessage)> {
         self.expire(now);
-        let queued = self.queued.iter_mut().find(|queued| queued.holder.is_none())?;
+        let queued = self
+            .queued
+            .iter_mut()
+            .find(|queued| queued.holder.is_none())?;
         queued.holder = Some(session);
         queued.deliveries += 1;
         Some((queued.token, queued.message.clone()))
@@ -165,7 +168,11 @@ mod tests {
         let mut queue = full();
         assert_eq!(queue.push(message(50, None), 0), Err(QueueFull));
         let (token, _) = queue.lock_next(1, 0).unwrap();
-        assert_eq!(queue.push(message(50, None), 0), Err(QueueFull), "held ones count");
+        assert_eq!(
+            queue.push(message(50, None), 0),
+            Err(QueueFull),
+            "held ones count"
+        );
         assert!(queue.complete(1, token).is_some());
         assert_eq!(queue.push(message(50, None), 0), Ok(()));
     }

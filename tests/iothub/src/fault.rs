@@ -112,7 +112,9 @@ impl Faults {
             Instant::now() + Duration::from_secs_f64(seconds.clamp(0.0, MAX_SECONDS))
         };
         self.with(|timed| match *fault {
-            Fault::FreezeEvents { seconds } => timed.freeze.insert(until(seconds)).to_owned().into(),
+            Fault::FreezeEvents { seconds } => {
+                timed.freeze.insert(until(seconds)).to_owned().into()
+            }
             Fault::RejectTokens { seconds } => {
                 timed.reject_tokens.insert(until(seconds)).to_owned().into()
             }
@@ -125,7 +127,12 @@ impl Faults {
             Fault::ThrottleMethods {
                 seconds,
                 retry_after,
-            } => Some(timed.throttle_methods.insert((until(seconds), retry_after)).0),
+            } => Some(
+                timed
+                    .throttle_methods
+                    .insert((until(seconds), retry_after))
+                    .0,
+            ),
             Fault::Silence { face, seconds } => {
                 let end = until(seconds);
                 timed.silence.retain(|(other, _)| *other != face);
@@ -201,7 +208,10 @@ mod tests {
         let read = |text| serde_json::from_str::<Fault>(text);
         assert_eq!(
             read(r#"{"fault": "throttle-methods", "seconds": 2, "retryAfter": 1}"#).unwrap(),
-            Fault::ThrottleMethods { seconds: 2.0, retry_after: Some(1) }
+            Fault::ThrottleMethods {
+                seconds: 2.0,
+                retry_after: Some(1)
+            }
         );
         assert!(read(r#"{"fault": "detach", "partitoin": "0"}"#).is_err());
         assert!(read(r#"{"fault": "explode"}"#).is_err());

@@ -82,7 +82,11 @@ impl Identity {
         let encode = |id: &str| utf8_percent_encode(id, PATH_SEGMENT).to_string();
         match &self.module {
             None => format!("devices/{}", encode(&self.device)),
-            Some(module) => format!("devices/{}/modules/{}", encode(&self.device), encode(module)),
+            Some(module) => format!(
+                "devices/{}/modules/{}",
+                encode(&self.device),
+                encode(module)
+            ),
         }
     }
 }

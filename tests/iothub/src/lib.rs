@@ -5,19 +5,28 @@
 //! methods. Microsoft's SDKs work against them unchanged (`sdk/`). A fifth face, [`control`], is no
 //! part of IoT Hub: tests register devices there, switch faults on and ask what devices received.
 //!
-//! It keeps everything in memory, and is as strict as the service is documented or has been observed
-//! to be: signatures, owner levels, start positions, queue depths and error codes are IoT Hub's.
+//! [`run`] starts all of it. It keeps everything in memory, and is as strict as the service is
+//! documented or has been observed to be: signatures, owner levels, start positions, queue depths
+//! and error codes are IoT Hub's.
 
-// Added when they are there: control, https, listen, mqtt.
 mod amqp;
 pub mod c2d;
-pub mod face;
+pub mod control;
+mod face;
 pub mod fault;
+mod https;
 pub mod hub;
 pub mod identity;
+mod listen;
 pub mod log;
+mod mqtt;
 pub mod policy;
+#[cfg(test)]
+mod probe;
 pub mod receipt;
 pub mod refusal;
 pub mod sas;
+pub mod tls;
 pub mod twin;
+
+pub use listen::{Addresses, Running, Settings, run};

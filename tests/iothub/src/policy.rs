@@ -52,7 +52,9 @@ pub enum PolicyError {
     #[error("the key of policy {0:?} is not base64")]
     Key(String),
     /// A right that does not exist.
-    #[error("policy {name:?}: no right {right:?}; there are RegistryRead, RegistryWrite, ServiceConnect, DeviceConnect and all")]
+    #[error(
+        "policy {name:?}: no right {right:?}; there are RegistryRead, RegistryWrite, ServiceConnect, DeviceConnect and all"
+    )]
     Right {
         /// The policy.
         name: String,
@@ -180,7 +182,13 @@ mod tests {
         let key = SharedKey::new("AAAA").unwrap();
         let check = |name, right| {
             let text = sign("h", &key, KeyForm::Decoded, 10, Some(name));
-            policies.verify(&Sas::parse(&text).unwrap(), KeyForm::Decoded, 0, "h/devices", right)
+            policies.verify(
+                &Sas::parse(&text).unwrap(),
+                KeyForm::Decoded,
+                0,
+                "h/devices",
+                right,
+            )
         };
         assert_eq!(check("service", Right::ServiceConnect), Ok(()));
         assert_eq!(check("service", Right::RegistryRead), Err(SasError::Right));

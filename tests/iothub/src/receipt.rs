@@ -25,7 +25,11 @@ pub struct Receipt {
 
 /// What a device can receive.
 #[derive(Debug, Clone, Serialize)]
-#[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[serde(
+    tag = "kind",
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase"
+)]
 pub enum Received {
     /// A cloud-to-device message that the device has acknowledged.
     C2d {

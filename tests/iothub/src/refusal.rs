@@ -28,7 +28,9 @@ pub enum Refusal {
     #[error("Device {0} already registered")]
     AlreadyExists(String),
     /// 412001: not that etag any more.
-    #[error("Precondition failed: Device version did not match, existingVersion:{existing} newVersion:{given}")]
+    #[error(
+        "Precondition failed: Device version did not match, existingVersion:{existing} newVersion:{given}"
+    )]
     Precondition {
         /// The etag it has.
         existing: String,

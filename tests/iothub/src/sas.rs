@@ -337,7 +337,10 @@ mod tests {
 
     #[test]
     fn covers_paths_below_whatever_scheme_port_and_case() {
-        assert!(covers("sb://NS.example/hub", "ns.example:5671/hub/ConsumerGroups/$Default"));
+        assert!(covers(
+            "sb://NS.example/hub",
+            "ns.example:5671/hub/ConsumerGroups/$Default"
+        ));
         assert!(covers("hub.example", "hub.example/twins/d/methods"));
         assert!(!covers("hub.example/a", "hub.example/ab"));
         assert!(!covers("hub.example", "other.example/a"));

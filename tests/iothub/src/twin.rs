@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-/// Largest document, desired or reported (Microsoft Learn, "Understand and use device twins"); JSON as it is written here.
+/// Largest document, desired or reported, as JSON without blanks (same source).
 pub const MAX_HALF: usize = 32 * 1024;
 
 /// One half of a twin.
@@ -121,7 +121,8 @@ mod tests {
     fn patches_merge_and_count() {
         let mut half = Half::default();
         half.patch(&json!({"a": {"b": 1, "c": 2}, "d": 3})).unwrap();
-        let version = half.patch(&json!({"a": {"b": null, "e": [1]}, "d": {"x": 1}, "$version": 9}));
+        let version =
+            half.patch(&json!({"a": {"b": null, "e": [1]}, "d": {"x": 1}, "$version": 9}));
         assert_eq!(version, Ok(3));
         assert_eq!(
             half.to_json(),

@@ -194,7 +194,10 @@ impl<F: Face> Connection<F> {
             Performative::Flow(flow) => session?.on_flow(&flow, out),
             Performative::Transfer(transfer) => session?.on_transfer(face, &transfer, out)?,
             Performative::Detach { handle, closed } => {
-                session?.on_detach(face, handle, closed, out);
+                // Microsoft's Python client ends a session first and detaches its links afterwards.
+                if let Ok(session) = session {
+                    session.on_detach(face, handle, closed, out);
+                }
             }
             Performative::End => {
                 if let Some(mut session) = sessions.remove(&channel) {

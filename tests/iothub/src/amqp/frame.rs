@@ -100,7 +100,7 @@ mod tests {
     fn frames_arrive_whole_or_not_at_all() {
         let mut wire = BytesMut::new();
         write_frame(&mut wire, FrameKind::Amqp, 3, |body| {
-            body.put_slice(b"body")
+            body.put_slice(b"body");
         });
         let whole = wire.clone().freeze();
         for cut in 0..whole.len() {

@@ -24,7 +24,12 @@ impl Hub {
     /// # Errors
     /// Why it is refused.
     pub fn check_events(&self, token: &str, path: &str) -> Result<i64, SasError> {
-        self.check_policy(&Sas::parse(token)?, KeyForm::Raw, path, Right::ServiceConnect)
+        self.check_policy(
+            &Sas::parse(token)?,
+            KeyForm::Raw,
+            path,
+            Right::ServiceConnect,
+        )
     }
 
     fn check_policy(

@@ -74,7 +74,10 @@ impl Hub {
             .queue
             .push(message, now_ms())
             .map_err(|_| Refusal::QueueFull(identity.to_string()))?;
-        registered.send_if(&Subscription::C2d { acknowledged: true }, ToDevice::C2dWaiting);
+        registered.send_if(
+            &Subscription::C2d { acknowledged: true },
+            ToDevice::C2dWaiting,
+        );
         Ok(())
     }
 
@@ -128,7 +131,9 @@ impl Hub {
     ) -> Result<Option<(u64, oneshot::Receiver<MethodAnswer>)>, Refusal> {
         let rid = self.number();
         let identities = self.identities();
-        let registered = identities.get(identity).ok_or_else(|| not_found(identity))?;
+        let registered = identities
+            .get(identity)
+            .ok_or_else(|| not_found(identity))?;
         let Some(session) = registered.live.as_ref().map(|live| live.session) else {
             return Ok(None);
         };
@@ -177,7 +182,10 @@ impl Hub {
         };
         match pending.remove(&rid) {
             // The caller may have gone in the meantime; the device has still answered.
-            Some(waiting) => waiting.answer.send(MethodAnswer { status, payload }).is_ok(),
+            Some(waiting) => waiting
+                .answer
+                .send(MethodAnswer { status, payload })
+                .is_ok(),
             None => false,
         }
     }

@@ -73,7 +73,8 @@ impl Connections {
         with(&self.0, |table| {
             for entry in table.entries.values() {
                 let face_fits = face.is_none_or(|face| face == entry.face);
-                let device_fits = device.is_none_or(|device| entry.device.as_deref() == Some(device));
+                let device_fits =
+                    device.is_none_or(|device| entry.device.as_deref() == Some(device));
                 if face_fits && device_fits {
                     entry.dropped.cancel();
                 }
@@ -93,7 +94,11 @@ impl Connections {
     #[must_use]
     pub fn count(&self, face: FaceName) -> usize {
         with(&self.0, |table| {
-            table.entries.values().filter(|entry| entry.face == face).count()
+            table
+                .entries
+                .values()
+                .filter(|entry| entry.face == face)
+                .count()
         })
     }
 }

@@ -133,7 +133,9 @@ impl Hub {
                     let id = candidate.id().to_string();
                     if partition.as_ref().is_none_or(|wanted| *wanted == id) {
                         candidate.detach("a test asked for it", |reader| {
-                            group.as_ref().is_none_or(|g| g.eq_ignore_ascii_case(&reader.group))
+                            group
+                                .as_ref()
+                                .is_none_or(|g| g.eq_ignore_ascii_case(&reader.group))
                         });
                     }
                 }
@@ -169,7 +171,9 @@ impl Hub {
 
     fn identities(&self) -> MutexGuard<'_, BTreeMap<Identity, Registered>> {
         // No code under this lock leaves the map half changed.
-        self.identities.lock().unwrap_or_else(PoisonError::into_inner)
+        self.identities
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn changed_presence(&self) {

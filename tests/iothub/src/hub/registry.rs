@@ -211,7 +211,9 @@ impl Hub {
     /// [`Refusal::DeviceNotFound`], [`Refusal::ModuleNotFound`].
     pub fn get(&self, identity: &Identity) -> Result<DeviceView, Refusal> {
         let identities = self.identities();
-        let registered = identities.get(identity).ok_or_else(|| not_found(identity))?;
+        let registered = identities
+            .get(identity)
+            .ok_or_else(|| not_found(identity))?;
         Ok(registered.view(identity))
     }
 
@@ -221,7 +223,9 @@ impl Hub {
     /// [`Refusal::DeviceNotFound`], [`Refusal::ModuleNotFound`], [`Refusal::Precondition`].
     pub fn delete(&self, identity: &Identity, condition: &Etag) -> Result<(), Refusal> {
         let mut identities = self.identities();
-        let registered = identities.get(identity).ok_or_else(|| not_found(identity))?;
+        let registered = identities
+            .get(identity)
+            .ok_or_else(|| not_found(identity))?;
         check_etag(&registered.etag(), condition)?;
         identities.retain(|other, registered| {
             let goes = other == identity
@@ -253,7 +257,11 @@ impl Hub {
     pub fn origin(&self, identity: &Identity, source: &str) -> Option<Arc<Origin>> {
         let identities = self.identities();
         let registered = identities.get(identity)?;
-        let scope = if identity.module_id().is_some() { "module" } else { "device" };
+        let scope = if identity.module_id().is_some() {
+            "module"
+        } else {
+            "device"
+        };
         Some(Arc::new(Origin {
             device: identity.device_id().to_owned(),
             module: identity.module_id().map(str::to_owned),
@@ -270,7 +278,9 @@ impl Hub {
     /// [`Refusal::DeviceNotFound`], [`Refusal::ModuleNotFound`].
     pub fn twin(&self, identity: &Identity) -> Result<Twin, Refusal> {
         let identities = self.identities();
-        let registered = identities.get(identity).ok_or_else(|| not_found(identity))?;
+        let registered = identities
+            .get(identity)
+            .ok_or_else(|| not_found(identity))?;
         Ok(registered.twin.clone())
     }
 

@@ -95,7 +95,9 @@ impl Registered {
     }
 
     fn holds(&self, session: u64) -> bool {
-        self.live.as_ref().is_some_and(|live| live.session == session)
+        self.live
+            .as_ref()
+            .is_some_and(|live| live.session == session)
     }
 }
 
@@ -154,7 +156,9 @@ impl DeviceSession {
     /// Notes a subscription.
     pub fn subscribe(&self, subscription: Subscription) {
         self.with(|registered| {
-            registered.subscriptions.retain(|s| !s.same_kind(&subscription));
+            registered
+                .subscriptions
+                .retain(|s| !s.same_kind(&subscription));
             registered.subscriptions.push(subscription);
         });
         self.hub.changed_presence();
@@ -163,7 +167,9 @@ impl DeviceSession {
     /// Forgets a subscription.
     pub fn unsubscribe(&self, subscription: &Subscription) {
         self.with(|registered| {
-            registered.subscriptions.retain(|s| !s.same_kind(subscription));
+            registered
+                .subscriptions
+                .retain(|s| !s.same_kind(subscription));
         });
         self.hub.changed_presence();
     }
@@ -171,8 +177,13 @@ impl DeviceSession {
     /// Whether the device has subscribed to it, now or in an earlier connection that lives on.
     #[must_use]
     pub fn listens(&self, subscription: &Subscription) -> bool {
-        self.with(|registered| registered.subscriptions.iter().any(|s| s.same_kind(subscription)))
-            .unwrap_or(false)
+        self.with(|registered| {
+            registered
+                .subscriptions
+                .iter()
+                .any(|s| s.same_kind(subscription))
+        })
+        .unwrap_or(false)
     }
 
     /// The next cloud-to-device message, if the device listens and one waits; and whether the device

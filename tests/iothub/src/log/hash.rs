@@ -25,7 +25,9 @@ mod tests {
     /// that has written the partition down.
     #[test]
     fn devices_stay_where_they_are() {
-        let placed: Vec<u16> = (0..8).map(|n| partition_of(&format!("device-{n}"), 4)).collect();
+        let placed: Vec<u16> = (0..8)
+            .map(|n| partition_of(&format!("device-{n}"), 4))
+            .collect();
         assert_eq!(placed, GOLDEN);
     }
 
@@ -38,7 +40,10 @@ mod tests {
             for n in 0..400 {
                 seen[usize::from(partition_of(&format!("device-{n}"), partitions))] += 1;
             }
-            assert!(seen.iter().all(|&count| count > 0), "{partitions}: {seen:?}");
+            assert!(
+                seen.iter().all(|&count| count > 0),
+                "{partitions}: {seen:?}"
+            );
         }
     }
 }

@@ -86,17 +86,35 @@ mod tests {
     fn reads_what_the_sdks_write() {
         let read = |text| Position::from_selector(text).unwrap();
         let sequence = |value, inclusive| Position::Sequence { value, inclusive };
-        assert_eq!(read("amqp.annotation.x-opt-offset > '-1'"), Position::Earliest);
-        assert_eq!(read("amqp.annotation.x-opt-offset > '@latest'"), Position::Latest);
+        assert_eq!(
+            read("amqp.annotation.x-opt-offset > '-1'"),
+            Position::Earliest
+        );
+        assert_eq!(
+            read("amqp.annotation.x-opt-offset > '@latest'"),
+            Position::Latest
+        );
         assert_eq!(
             read("amqp.annotation.x-opt-offset >= '4711'"),
-            Position::Offset { value: 4711, inclusive: true }
+            Position::Offset {
+                value: 4711,
+                inclusive: true
+            }
         );
-        assert_eq!(read("amqp.annotation.x-opt-sequence-number >'12345'"), sequence(12345, false));
-        assert_eq!(read("amqp.annotation.x-opt-sequence-number >='12345'"), sequence(12345, true));
+        assert_eq!(
+            read("amqp.annotation.x-opt-sequence-number >'12345'"),
+            sequence(12345, false)
+        );
+        assert_eq!(
+            read("amqp.annotation.x-opt-sequence-number >='12345'"),
+            sequence(12345, true)
+        );
         assert_eq!(
             read("amqp.annotation.x-opt-enqueued-time > '1600000000000'"),
-            Position::Enqueued { value: 1_600_000_000_000, inclusive: false }
+            Position::Enqueued {
+                value: 1_600_000_000_000,
+                inclusive: false
+            }
         );
     }
 

@@ -43,7 +43,9 @@ pub struct ReaderRequest {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Stolen {
     /// A newer reader has taken the partition.
-    #[error("New receiver '{new}' with higher epoch of '{new_epoch}' is created hence current receiver '{old}' with epoch '{old_epoch}' is getting disconnected. If you are recreating the receiver, make sure a higher epoch is used.")]
+    #[error(
+        "New receiver '{new}' with higher epoch of '{new_epoch}' is created hence current receiver '{old}' with epoch '{old_epoch}' is getting disconnected. If you are recreating the receiver, make sure a higher epoch is used."
+    )]
     ByEpoch {
         /// The new reader's name.
         new: String,
@@ -63,7 +65,9 @@ pub enum Stolen {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
     /// Somebody with a higher epoch reads.
-    #[error("Receiver '{holder}' with a higher epoch of '{held}' already exists. Receiver '{name}' with epoch {asked} cannot be created. Make sure you are creating receiver with increasing epoch value to ensure connectivity, or ensure all old epoch receivers are closed or disconnected.")]
+    #[error(
+        "Receiver '{holder}' with a higher epoch of '{held}' already exists. Receiver '{name}' with epoch {asked} cannot be created. Make sure you are creating receiver with increasing epoch value to ensure connectivity, or ensure all old epoch receivers are closed or disconnected."
+    )]
     LowerEpoch {
         /// Who holds it.
         holder: String,
@@ -75,13 +79,17 @@ pub enum OpenError {
         asked: Epoch,
     },
     /// Somebody with an epoch reads, and this reader has none.
-    #[error("At least one receiver for the endpoint is created with epoch of '{held}', and so non-epoch receiver is not allowed. Either reconnect with a higher epoch, or make sure all epoch receivers are closed or disconnected.")]
+    #[error(
+        "At least one receiver for the endpoint is created with epoch of '{held}', and so non-epoch receiver is not allowed. Either reconnect with a higher epoch, or make sure all epoch receivers are closed or disconnected."
+    )]
     EpochNeeded {
         /// The held epoch.
         held: Epoch,
     },
     /// Too many readers without an epoch.
-    #[error("Exceeded the maximum number of allowed receivers per partition in a consumer group which is 5.")]
+    #[error(
+        "Exceeded the maximum number of allowed receivers per partition in a consumer group which is 5."
+    )]
     TooMany,
     /// No such offset yet: the stream is another one.
     #[error("The supplied offset '{asked}' is invalid. The last offset in the system is '{}'", last.map_or("-1".to_owned(), |last| last.to_string()))]
@@ -92,7 +100,9 @@ pub enum OpenError {
         last: Option<u64>,
     },
     /// No such sequence number yet: the stream is another one.
-    #[error("The supplied sequence number '{asked}' is invalid. The last sequence number in the system is '{last}'")]
+    #[error(
+        "The supplied sequence number '{asked}' is invalid. The last sequence number in the system is '{last}'"
+    )]
     SequenceBeyondEnd {
         /// The number asked for.
         asked: i64,
@@ -135,7 +145,9 @@ impl State {
                 .iter()
                 .filter(|entry| entry.stolen.is_none() && entry.group == request.group)
         };
-        let highest = rivals().filter_map(|entry| Some((entry.epoch?, entry))).max_by_key(|e| e.0);
+        let highest = rivals()
+            .filter_map(|entry| Some((entry.epoch?, entry)))
+            .max_by_key(|e| e.0);
         match (request.epoch, highest) {
             (Some(asked), Some((held, holder))) if held > asked => {
                 return Err(OpenError::LowerEpoch {
@@ -159,7 +171,9 @@ impl State {
                     new: request.name.clone(),
                     new_epoch,
                     old: entry.name.clone(),
-                    old_epoch: entry.epoch.map_or("nil".to_owned(), |epoch| epoch.to_string()),
+                    old_epoch: entry
+                        .epoch
+                        .map_or("nil".to_owned(), |epoch| epoch.to_string()),
                 };
                 entry.evict(why);
             }
@@ -201,7 +215,10 @@ impl Reader {
     /// # Errors
     /// [`Stolen`] once the reader has been evicted: no event is given after the one that evicted it
     /// has been admitted.
-    #[expect(clippy::should_implement_trait, reason = "not an iterator: more may come after a None")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "not an iterator: more may come after a None"
+    )]
     pub fn next(&mut self) -> Result<Option<Record>, Stolen> {
         let mut state = self.partition.lock();
         let Some(index) = state.readers.iter().position(|entry| entry.id == self.id) else {
@@ -234,7 +251,10 @@ impl Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.partition.lock().readers.retain(|entry| entry.id != self.id);
+        self.partition
+            .lock()
+            .readers
+            .retain(|entry| entry.id != self.id);
     }
 }
 

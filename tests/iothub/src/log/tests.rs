@@ -40,12 +40,14 @@ fn request(name: &str, epoch: Option<Epoch>, position: Position) -> ReaderReques
 }
 
 fn open(partition: &Arc<Partition>, name: &str, epoch: Option<Epoch>) -> Result<Reader, OpenError> {
-    Reader::open(Arc::clone(partition), request(name, epoch, Position::Earliest))
+    Reader::open(
+        Arc::clone(partition),
+        request(name, epoch, Position::Earliest),
+    )
 }
 
 fn first(partition: &Arc<Partition>, position: Position) -> Option<i64> {
-    let mut reader =
-        Reader::open(Arc::clone(partition), request("r", None, position)).unwrap();
+    let mut reader = Reader::open(Arc::clone(partition), request("r", None, position)).unwrap();
     reader.next().unwrap().map(|record| record.sequence)
 }
 
@@ -53,7 +55,14 @@ fn first(partition: &Arc<Partition>, position: Position) -> Option<i64> {
 fn sequence_offset_and_time_grow_and_are_distinct() {
     let partition = partition(3, 10);
     let last = partition.view().last.unwrap();
-    assert_eq!(last, Last { sequence: 2, offset: 148, enqueued: 1020 });
+    assert_eq!(
+        last,
+        Last {
+            sequence: 2,
+            offset: 148,
+            enqueued: 1020
+        }
+    );
     // The clock may jump back; enqueued times do not.
     assert_eq!(partition.append(event(10), 5).enqueued, 1020);
 }
@@ -97,8 +106,14 @@ fn positions_beyond_the_end_are_refused_and_evict_nobody() {
     let log = partition(5, 10);
     let mut holder = open(&log, "holder", Some(1)).unwrap();
     for position in [
-        Position::Offset { value: 297, inclusive: true },
-        Position::Sequence { value: 5, inclusive: true },
+        Position::Offset {
+            value: 297,
+            inclusive: true,
+        },
+        Position::Sequence {
+            value: 5,
+            inclusive: true,
+        },
     ] {
         let refused = Reader::open(Arc::clone(&log), request("r", Some(2), position));
         assert!(refused.is_err(), "{position:?}");
@@ -116,7 +131,16 @@ fn retention_drops_the_oldest_and_readers_go_on_with_what_is_left() {
     }
     assert_eq!(log.view().begin, 3);
     assert_eq!(reader.next().unwrap().unwrap().sequence, 3);
-    assert_eq!(first(&log, Position::Offset { value: 0, inclusive: true }), Some(3));
+    assert_eq!(
+        first(
+            &log,
+            Position::Offset {
+                value: 0,
+                inclusive: true
+            }
+        ),
+        Some(3)
+    );
 }
 
 #[test]
@@ -135,7 +159,10 @@ fn a_higher_or_equal_epoch_evicts_and_nothing_is_read_afterwards() {
 fn a_lower_epoch_is_refused_while_the_higher_reads() {
     let log = partition(1, 10);
     let holder = open(&log, "holder", Some(7)).unwrap();
-    assert!(matches!(open(&log, "late", Some(6)), Err(OpenError::LowerEpoch { held: 7, .. })));
+    assert!(matches!(
+        open(&log, "late", Some(6)),
+        Err(OpenError::LowerEpoch { held: 7, .. })
+    ));
     drop(holder);
     assert!(open(&log, "late", Some(6)).is_ok());
 }
@@ -146,7 +173,10 @@ fn readers_without_an_epoch_yield_to_one_with() {
     let mut plain = open(&log, "plain", None).unwrap();
     let _holder = open(&log, "holder", Some(0)).unwrap();
     assert!(plain.next().is_err());
-    assert!(matches!(open(&log, "plain", None), Err(OpenError::EpochNeeded { held: 0 })));
+    assert!(matches!(
+        open(&log, "plain", None),
+        Err(OpenError::EpochNeeded { held: 0 })
+    ));
 }
 
 #[test]

@@ -1,0 +1,170 @@
+//! The control face as tests use it.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::{
+    fault::FaceName,
+    hub::{Hub, Subscription},
+    identity::Identity,
+    log::{Epoch, NewEvent, Position, Reader, ReaderRequest},
+    probe::{Answer, ask, hub},
+    receipt::Received,
+};
+
+struct Face {
+    hub: Arc<Hub>,
+    address: std::net::SocketAddr,
+}
+
+impl Face {
+    async fn new() -> Self {
+        let hub = hub();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let app = super::router(Arc::clone(&hub));
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        Self { hub, address }
+    }
+
+    async fn ask(&self, request: &str, body: Option<Value>) -> Answer {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        ask(stream, request, &[], body.as_ref()).await
+    }
+}
+
+#[tokio::test]
+async fn registering_again_gives_the_same_keys() {
+    let face = Face::new().await;
+    let first = face
+        .ask("POST /devices", Some(json!({"devices": ["a", "b"]})))
+        .await;
+    assert_eq!(first.status, 200);
+    assert_eq!(first.body["devices"][1]["deviceId"], "b");
+    let second = face
+        .ask("POST /devices", Some(json!({"devices": ["b", "c"]})))
+        .await;
+    assert_eq!(second.body["devices"][0], first.body["devices"][1]);
+    let identity = Identity::device("b").unwrap();
+    let key = face.hub.get(&identity).unwrap().keys.primary;
+    assert_eq!(second.body["devices"][0]["key"], key.reveal());
+
+    let bad = face
+        .ask("POST /devices", Some(json!({"devices": ["d", "not one"]})))
+        .await;
+    assert_eq!(bad.status, 400);
+    let listed = face.ask("GET /devices", None).await;
+    let row = json!({"deviceId": "a", "connected": false, "c2dDepth": 0, "telemetry": 0});
+    assert_eq!(
+        listed.body["devices"].as_array().unwrap().len(),
+        3,
+        "none of a bad list is made"
+    );
+    assert_eq!(listed.body["devices"][0], row);
+}
+
+#[tokio::test]
+async fn partitions_show_what_they_hold_and_who_reads() {
+    let face = Face::new().await;
+    face.ask("POST /devices", Some(json!({"devices": ["a"]})))
+        .await;
+    let identity = Identity::device("a").unwrap();
+    let event = NewEvent {
+        origin: face.hub.origin(&identity, "Telemetry").unwrap(),
+        sections: bytes::Bytes::new(),
+    };
+    let (id, last) = face.hub.append(event);
+    let epoch: Epoch = 3;
+    let _reader = Reader::open(
+        Arc::clone(&face.hub.partitions[usize::from(id)]),
+        ReaderRequest {
+            group: "thingworx".into(),
+            name: "r".into(),
+            epoch: Some(epoch),
+            position: Position::Earliest,
+            wake: Arc::default(),
+        },
+    )
+    .unwrap();
+    let shown = face.ask("GET /partitions", None).await;
+    assert_eq!(shown.body["partitions"].as_array().unwrap().len(), 4);
+    assert_eq!(
+        shown.body["partitions"][usize::from(id)],
+        json!({
+            "id": id.to_string(), "begin": 0, "empty": false,
+            "last": {"sequence": 0, "offset": 0, "enqueued": last.enqueued},
+            "readers": [{"group": "thingworx", "name": "r", "epoch": 3, "next": 0}],
+        })
+    );
+    let other = &shown.body["partitions"][usize::from((id + 1) % 4)];
+    assert_eq!(
+        (&other["last"], &other["empty"]),
+        (&Value::Null, &json!(true))
+    );
+}
+
+#[tokio::test]
+async fn faults_are_switched_on_and_typing_errors_refused() {
+    let face = Face::new().await;
+    let fault = json!({"fault": "reject-tokens", "seconds": 60});
+    assert_eq!(face.ask("POST /faults", Some(fault)).await.status, 204);
+    assert!(face.hub.faults.rejects_tokens());
+    let wrong = json!({"fault": "reject-tokens", "secnods": 60});
+    let answer = face.ask("POST /faults", Some(wrong)).await;
+    assert_eq!(answer.status, 422);
+    assert!(
+        answer.body.as_str().unwrap().contains("secnods"),
+        "{answer:?}"
+    );
+    face.ask("POST /faults", Some(json!({"fault": "clear"})))
+        .await;
+    assert!(!face.hub.faults.rejects_tokens());
+}
+
+#[tokio::test]
+async fn receipts_come_in_pages() {
+    let face = Face::new().await;
+    face.ask("POST /devices", Some(json!({"devices": ["a"]})))
+        .await;
+    let identity = Identity::device("a").unwrap();
+    let session = face.hub.start_session(&identity, true).unwrap();
+    session.subscribe(Subscription::Methods);
+    for name in ["one", "two", "three"] {
+        session.note(Received::Method {
+            rid: "1".into(),
+            name: name.into(),
+            payload: json!(1),
+        });
+    }
+    let page = face.ask("GET /receipts?after=1&limit=1", None).await;
+    assert_eq!(page.body["next"], 2);
+    assert_eq!(page.body["receipts"][0]["name"], "two");
+    assert_eq!(page.body["receipts"][0]["kind"], "method");
+    assert_eq!(page.body["receipts"][0]["device"], "a");
+    let rest = face.ask("GET /receipts?after=2", None).await;
+    assert_eq!(
+        (
+            &rest.body["next"],
+            rest.body["receipts"].as_array().unwrap().len()
+        ),
+        (&json!(3), 1)
+    );
+    let none = face.ask("GET /receipts?after=3", None).await;
+    assert_eq!(none.body, json!({"receipts": [], "next": 3}));
+    let devices = face.ask("GET /devices", None).await;
+    assert_eq!(devices.body["devices"][0]["connected"], true);
+}
+
+#[tokio::test]
+async fn connections_are_counted_per_face() {
+    let face = Face::new().await;
+    let _one = face.hub.connect(FaceName::EventsAmqp);
+    let shown = face.ask("GET /connections", None).await;
+    assert_eq!(
+        shown.body,
+        json!({"mqtt": 0, "hub-amqp": 0, "events-amqp": 1, "https": 0})
+    );
+    assert_eq!(face.ask("GET /health", None).await.status, 200);
+}
