@@ -20,11 +20,13 @@ mod connection_string;
 mod error;
 mod event;
 mod key;
+mod refusal;
 mod rest;
 pub mod sas;
 mod sdk;
 mod source;
 mod tls;
+mod token;
 
 pub use c2d::{Ack, C2dMessage, C2dSender, HubAmqpSettings};
 pub use connection_string::{

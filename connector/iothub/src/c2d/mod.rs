@@ -1,14 +1,24 @@
 //! Cloud-to-device messages over AMQP.
 
+mod authorization;
+mod courier;
+mod link;
 mod message;
+mod order;
+mod outcome;
+mod pause;
 
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use message::{Ack, C2dMessage};
 
 use crate::{HubConnectionString, HubError, HubTls};
+use courier::{Courier, Status};
+use message::BODY_MAX;
+use order::{Queue, stopped};
 
 /// How the hub's AMQP face is reached.
 #[derive(Debug, Clone)]
@@ -29,26 +39,38 @@ pub struct HubAmqpSettings {
 /// Sends cloud-to-device messages. Cheap to clone; all clones share one connection.
 #[derive(Debug, Clone)]
 pub struct C2dSender {
-    _settings: HubAmqpSettings,
+    queue: Queue,
+    status: watch::Receiver<Status>,
 }
 
 impl C2dSender {
-    /// Starts connecting, and goes on until `shutdown`.
+    /// Starts connecting, and goes on until `shutdown` or until the last clone is dropped. What is with
+    /// the hub then has a few seconds to be answered. Must be called within a tokio runtime.
     #[must_use]
     pub fn start(settings: HubAmqpSettings, shutdown: CancellationToken) -> Self {
-        drop(shutdown);
-        Self {
-            _settings: settings,
-        }
+        let (queue, orders) = Queue::new(settings.queue);
+        let (report, status) = watch::channel(Status::Apart(None));
+        tokio::spawn(Courier::new(settings, orders, report).run(shutdown));
+        Self { queue, status }
     }
 
     /// Waits until the connection is made and authorised and the link attached.
     ///
     /// # Errors
     /// Why the last attempt within `timeout` failed.
-    pub async fn prove(&self, _timeout: Duration) -> Result<(), HubError> {
-        Err(HubError::NotSent {
-            why: "pending".into(),
+    pub async fn prove(&self, timeout: Duration) -> Result<(), HubError> {
+        let mut status = self.status.clone();
+        let attached = status.wait_for(|status| matches!(status, Status::Attached));
+        match tokio::time::timeout(timeout, attached).await {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(_)) => return Err(stopped()),
+            Err(_) => {}
+        }
+        Err(match &*status.borrow() {
+            Status::Apart(Some(error)) => error.clone(),
+            _ => HubError::TimedOut {
+                what: "the link for cloud-to-device messages".into(),
+            },
         })
     }
 
@@ -58,11 +80,15 @@ impl C2dSender {
     /// [`HubError`]; [`HubError::taken`] tells whether the hub may have taken it.
     pub async fn send(
         &self,
-        _message: C2dMessage,
-        _deadline: tokio::time::Instant,
+        message: C2dMessage,
+        deadline: tokio::time::Instant,
     ) -> Result<(), HubError> {
-        Err(HubError::NotSent {
-            why: "pending".into(),
-        })
+        // The hub would detach the link, and what is under way on it would be uncertain.
+        if message.body.len() > BODY_MAX {
+            return Err(HubError::TooLarge {
+                what: "the body of the message".into(),
+            });
+        }
+        self.queue.send(message, deadline).await
     }
 }

@@ -1,13 +1,24 @@
 //! [`EventSource`] over Microsoft's `azure_messaging_eventhubs`.
 
+mod client;
+mod fault;
+mod reader;
+mod received;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
+use azure_messaging_eventhubs::{
+    ConsumerClient, EventHubsError,
+    models::{EventHubPartitionProperties, EventHubProperties},
+};
 
 use crate::{
-    Batches, Epoch, EventHubsConnectionString, EventSource, HubError, PartitionId,
+    Batches, Epoch, EventHubsConnectionString, EventSource, HubError, Offset, PartitionId,
     PartitionProperties, Position, SourceIdentity,
 };
+use fault::{During, hub_error};
+use received::unix_ms;
 
 /// How the built-in endpoint is read.
 #[derive(Debug, Clone)]
@@ -26,10 +37,11 @@ pub struct SdkSourceSettings {
     pub request_timeout: Duration,
 }
 
-/// The built-in endpoint of a hub.
+/// The built-in endpoint of a hub. Checks its certificate against the trust store of the operating
+/// system, or what `SSL_CERT_FILE` names: the SDK takes no other.
 #[derive(Debug)]
 pub struct SdkSource {
-    _settings: SdkSourceSettings,
+    settings: SdkSourceSettings,
     identity: SourceIdentity,
 }
 
@@ -42,36 +54,96 @@ impl SdkSource {
             hub: settings.connection.entity.clone(),
             consumer_group: settings.consumer_group.clone(),
         };
-        Self {
-            _settings: settings,
-            identity,
-        }
+        Self { settings, identity }
+    }
+
+    /// Asks something with a client of its own. Runs on when we are dropped: the client has to be
+    /// closed, and its time-outs see to an end.
+    async fn ask<T, F>(&self, what: &'static str, question: F) -> Result<T, HubError>
+    where
+        T: Send + 'static,
+        F: Question<T>,
+    {
+        let settings = self.settings.clone();
+        let asking = tokio::spawn(async move {
+            let client = client::open(&settings).await?;
+            let answer =
+                client::within(what, settings.request_timeout, question.put(&client)).await;
+            if let Err(error) = client::close(client).await {
+                tracing::debug!(%error, "the client was not closed in order");
+            }
+            answer?.map_err(|error| hub_error(&error, During::Asking, what, None))
+        });
+        asking.await.unwrap_or_else(|error| {
+            Err(HubError::Transport {
+                what: what.into(),
+                cause: error.to_string(),
+            })
+        })
+    }
+}
+
+/// A question to a client.
+trait Question<T>: Send + 'static {
+    fn put(self, client: &ConsumerClient)
+    -> impl Future<Output = Result<T, EventHubsError>> + Send;
+}
+
+struct AboutHub;
+
+impl Question<EventHubProperties> for AboutHub {
+    async fn put(self, client: &ConsumerClient) -> Result<EventHubProperties, EventHubsError> {
+        client.get_eventhub_properties().await
+    }
+}
+
+struct AboutPartition(PartitionId);
+
+impl Question<EventHubPartitionProperties> for AboutPartition {
+    async fn put(
+        self,
+        client: &ConsumerClient,
+    ) -> Result<EventHubPartitionProperties, EventHubsError> {
+        client.get_partition_properties(self.0.as_str()).await
     }
 }
 
 #[async_trait]
 impl EventSource for SdkSource {
     async fn partitions(&self) -> Result<Vec<PartitionId>, HubError> {
-        Err(HubError::NotSent {
-            why: "pending".into(),
-        })
+        let hub = self.ask("the list of partitions", AboutHub).await?;
+        Ok(hub
+            .partition_ids
+            .into_iter()
+            .map(PartitionId::new)
+            .collect())
     }
 
-    async fn properties(&self, _: &PartitionId) -> Result<PartitionProperties, HubError> {
-        Err(HubError::NotSent {
-            why: "pending".into(),
+    async fn properties(&self, partition: &PartitionId) -> Result<PartitionProperties, HubError> {
+        let about = AboutPartition(partition.clone());
+        let now = self.ask("the state of a partition", about).await?;
+        Ok(PartitionProperties {
+            beginning_sequence: now.beginning_sequence_number,
+            last_sequence: now.last_enqueued_sequence_number,
+            last_offset: Offset::new(now.last_enqueued_offset),
+            last_enqueued_ms: now.last_enqueued_time_utc.map_or(0, unix_ms),
+            empty: now.is_empty,
         })
     }
 
     async fn open(
         &self,
-        _: &PartitionId,
-        _: Position,
-        _: Epoch,
+        partition: &PartitionId,
+        position: Position,
+        epoch: Epoch,
     ) -> Result<Box<dyn Batches>, HubError> {
-        Err(HubError::NotSent {
-            why: "pending".into(),
+        reader::open(reader::Order {
+            settings: self.settings.clone(),
+            partition: partition.clone(),
+            position,
+            epoch,
         })
+        .await
     }
 
     fn identity(&self) -> &SourceIdentity {
