@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from dataclasses import dataclass, field
+from functools import partial
 
 from azure.iot.device import Message, MethodResponse
 from azure.iot.device.aio import IoTHubDeviceClient
@@ -47,8 +48,9 @@ class Fleet:
                 text, server_verification_cert=ca, connection_retry_interval=1
             )
             device = self.devices[name] = Device(name, client)
-            client.on_message_received = lambda message: self._message(device, message)
-            client.on_method_request_received = lambda request: self._method(device, request)
+            # The SDK awaits a handler only if it can see that it is a coroutine function.
+            client.on_message_received = partial(self._message, device)
+            client.on_method_request_received = partial(self._method, device)
             async with turn:
                 await client.connect()
 

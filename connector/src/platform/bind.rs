@@ -92,7 +92,7 @@ async fn keep(
                 if states.is_empty() {
                     std::future::pending::<()>().await;
                 }
-                let _ = select_all(states.iter_mut().map(|state| Box::pin(state.changed()))).await;
+                select_all(states.iter_mut().map(|state| Box::pin(next(state)))).await;
             };
             tokio::select! {
                 () = shutdown.cancelled() => break false,
@@ -104,6 +104,13 @@ async fn keep(
         if !moved {
             return;
         }
+    }
+}
+
+/// The next change of a node; never comes from one that has ended.
+async fn next(state: &mut watch::Receiver<NodeState>) {
+    if state.changed().await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

@@ -49,15 +49,17 @@ pub fn start(
         };
         Node::start(node, settings.credentials.clone(), requests.clone(), stop)
     };
-    let Some((host, port)) = settings.service else {
-        let nodes = settings
-            .urls
-            .into_iter()
-            .map(|url| connect(url, shutdown.clone()))
-            .collect();
-        return watch::channel(nodes).1;
-    };
     let (changed, nodes) = watch::channel(Vec::new().into());
+    let Some((host, port)) = settings.service else {
+        let fixed = settings.urls.into_iter();
+        changed.send_replace(fixed.map(|url| connect(url, shutdown.clone())).collect());
+        // Whoever watches takes a sender that is gone for the end.
+        tokio::spawn(async move {
+            shutdown.cancelled().await;
+            drop(changed);
+        });
+        return nodes;
+    };
     tokio::spawn(async move {
         let mut known: BTreeMap<Url, (Node, CancellationToken)> = BTreeMap::new();
         while !shutdown.is_cancelled() {
