@@ -115,11 +115,14 @@ impl Reporter {
         });
     }
 
-    /// The member has come to `phase`.
+    /// The member has come to `phase`. Nothing comes after draining: a stage that ends at the moment of
+    /// the signal must not make the member ready again.
     pub fn phase(&self, phase: Phase) {
         self.change(|state| {
-            state.report.phase = phase;
-            state.report.draining = phase == Phase::Draining;
+            if !state.report.draining {
+                state.report.phase = phase;
+                state.report.draining = phase == Phase::Draining;
+            }
         });
     }
 
@@ -221,5 +224,35 @@ impl ReportWatch {
             std::future::pending::<()>().await;
         }
         self.0.borrow_and_update().report.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_that_drains_never_gets_ready_again() {
+        let reporter = Reporter::new(&Identity::from_env());
+        reporter.nodes(1, 1, true);
+        reporter.phase(Phase::Running);
+        assert_eq!(reporter.unready(), None);
+        reporter.phase(Phase::Draining);
+        reporter.phase(Phase::Running);
+        assert_eq!(reporter.unready().as_deref(), Some("draining"));
+        assert!(reporter.now().draining);
+    }
+
+    #[test]
+    fn each_part_clears_only_its_own_trouble() {
+        let reporter = Reporter::new(&Identity::from_env());
+        let trouble = |reason| Trouble::new(ReportClass::Denied, reason, "no");
+        reporter.trouble(Part::Platform, trouble("PlatformDenied"));
+        reporter.trouble(Part::Hub, trouble("HubDenied"));
+        assert_eq!(reporter.now().reason, "HubDenied", "the first stage counts");
+        reporter.well(Part::Hub);
+        assert_eq!(reporter.now().reason, "PlatformDenied");
+        reporter.well(Part::Platform);
+        assert_eq!(reporter.now().class, None);
     }
 }

@@ -67,8 +67,14 @@ impl RunError {
 
 /// Where claims and checkpoints are kept, opened.
 enum Store {
-    Kubernetes(Api<Lease>, connector_config::KubernetesStore),
+    Kubernetes(Box<Cluster>),
     File(FileStore),
+}
+
+/// Leases of the pod's namespace, and whose members share them.
+struct Cluster {
+    leases: Api<Lease>,
+    store: connector_config::KubernetesStore,
 }
 
 /// Runs the connector until `stop`, then drains.
@@ -121,15 +127,21 @@ async fn open_store(settings: &Settings) -> Result<Store, RunError> {
                     "checkpoints.kubernetes: no Kubernetes here: {error}"
                 ))
             })?;
-            Ok(Store::Kubernetes(
-                Api::default_namespaced(client),
-                store.clone(),
-            ))
+            Ok(Store::Kubernetes(Box::new(Cluster {
+                leases: Api::default_namespaced(client),
+                store: store.clone(),
+            })))
         }
         Checkpoints::File(file) => FileStore::open(&file.path)
             .map(Store::File)
             .map_err(|error| RunError::Settings(error.to_string())),
     }
+}
+
+/// The ways to the hub and to the platform, as the settings say.
+struct Outside {
+    hubs: Hubs,
+    nodes: NodesSettings,
 }
 
 struct Parts {
@@ -142,28 +154,37 @@ struct Parts {
 
 impl Parts {
     async fn live(&self, store: Store, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+        // Before anything outside is touched: settings that cannot work must end the process at once.
+        let outside = Outside {
+            hubs: Hubs::new(
+                &self.settings.iot_hub,
+                &self.identity.member(),
+                self.end.clone(),
+            )?,
+            nodes: self.nodes()?,
+        };
         let stopping = CancellationToken::new();
         let member_end = CancellationToken::new();
         let on_stop = stopping.clone();
         tokio::pin!(stop);
         let life = async {
             let member = self.join(&store, &on_stop, &member_end).await;
-            let done = self.work(store, &on_stop).await;
+            self.work(store, outside, &on_stop).await;
             // The Lease goes last: until then others know who holds what.
             member_end.cancel();
             if let Some(member) = member {
                 let _ = timeout(UNBIND, member).await;
             }
-            done
         };
         tokio::pin!(life);
         tokio::select! {
-            done = &mut life => return done,
+            () = &mut life => return Ok(()),
             () = &mut stop => {}
         }
         self.reporter.phase(Phase::Draining);
         stopping.cancel();
-        life.await
+        life.await;
+        Ok(())
     }
 
     /// The member's Lease, with Kubernetes.
@@ -173,9 +194,10 @@ impl Parts {
         stopping: &CancellationToken,
         end: &CancellationToken,
     ) -> Option<tokio::task::JoinHandle<()>> {
-        let Store::Kubernetes(leases, store) = store else {
+        let Store::Kubernetes(cluster) = store else {
             return None;
         };
+        let Cluster { leases, store } = &**cluster;
         let make =
             || MemberLease::create(leases.clone(), &self.identity, store, self.reporter.now());
         let retry = Retry {
@@ -186,7 +208,11 @@ impl Parts {
         Some(tokio::spawn(lease.keep(self.reporter.clone(), end.clone())))
     }
 
-    async fn work(&self, store: Store, stopping: &CancellationToken) -> Result<(), RunError> {
+    async fn work(&self, store: Store, outside: Outside, stopping: &CancellationToken) {
+        let Outside {
+            hubs,
+            nodes: node_settings,
+        } = outside;
         let Self {
             settings,
             identity,
@@ -195,19 +221,18 @@ impl Parts {
             end,
         } = self;
         let member = identity.member();
-        let hubs = Hubs::new(&settings.iot_hub, &member, end.clone())?;
         let retry = Retry {
             reporter,
             part: Part::Hub,
         };
         let Some((hub, source, partitions)) = until(stopping, retry, || hubs.prove()).await else {
-            return Ok(());
+            return;
         };
         reporter.partitions_total(partitions.len());
 
         reporter.phase(Phase::Connecting);
         let requests = Requests::new();
-        let nodes = platform::start_nodes(self.nodes()?, requests.sender.clone(), end.clone());
+        let nodes = platform::start_nodes(node_settings, requests.sender.clone(), end.clone());
         let platform = Platform::new(
             nodes.clone(),
             settings.thingworx.node_selection,
@@ -253,7 +278,8 @@ impl Parts {
             let on_stop = stop_reading.clone();
             let reading = async {
                 match store {
-                    Store::Kubernetes(leases, store) => {
+                    Store::Kubernetes(cluster) => {
+                        let Cluster { leases, store } = *cluster;
                         let claims = claim::Claims::new(
                             leases.clone(),
                             store.clone(),
@@ -292,7 +318,6 @@ impl Parts {
         wait(&nodes, |state| state.gateway == BindState::Unwanted).await;
         let all = nodes.borrow().clone();
         futures::future::join_all(all.iter().map(Node::close)).await;
-        Ok(())
     }
 
     /// Own Thing → routing group → group bind.

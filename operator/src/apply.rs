@@ -81,7 +81,7 @@ impl Applier {
     }
 
     /// Does one write. Answers with the object as the server has it now, and the child it was made
-    /// from; with `None` for a deletion.
+    /// from; with `None` for what is not made from a child.
     ///
     /// # Errors
     /// [`ApplyError`].
@@ -98,6 +98,14 @@ impl Applier {
             Action::Update { child, uid } => {
                 let live = self.apply(owner, child, Some(uid), true).await?;
                 Ok(Some((*child, live)))
+            }
+            Action::Scale {
+                name,
+                uid,
+                replicas,
+            } => {
+                self.scale(owner, name, uid, *replicas).await?;
+                Ok(None)
             }
             Action::DeleteSettings { name, uid } => {
                 self.delete_settings(owner, name, uid).await?;
@@ -150,6 +158,34 @@ impl Applier {
             "applied"
         );
         Ok(live)
+    }
+
+    async fn scale(
+        &self,
+        owner: &Owner,
+        name: &str,
+        uid: &str,
+        replicas: i32,
+    ) -> Result<(), ApplyError> {
+        let kind = ChildKind::Deployment;
+        // Not an apply, which would have to say everything; the next one takes the field over.
+        let patch = json!({ "metadata": { "uid": uid }, "spec": { "replicas": replicas } });
+        let params = PatchParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let api = self.api(kind, &owner.namespace);
+        call(api.patch(name, &params, &Patch::Merge(&patch)))
+            .await
+            .map_err(|source| failed(kind, name, source))?;
+        self.wrote(kind, "scale");
+        tracing::info!(
+            namespace = owner.namespace,
+            name = owner.name,
+            replicas,
+            "scaled"
+        );
+        Ok(())
     }
 
     async fn delete_settings(

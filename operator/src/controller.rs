@@ -46,8 +46,13 @@ pub async fn run(
         health.turn(now);
         synced = synced || health.unready().is_none();
         let mut wake = now + if synced { TURN } else { UNSYNCED_TURN };
-        while synced {
-            match queue.next(Instant::now(), CONCURRENCY) {
+        loop {
+            let next = if synced {
+                queue.next(Instant::now(), CONCURRENCY)
+            } else {
+                Next::Idle
+            };
+            match next {
                 Next::Run(key) => {
                     let reconciler = Arc::clone(&reconciler);
                     running.spawn(async move {

@@ -16,7 +16,7 @@ use crate::{
     event::Announcer,
     metrics::Metrics,
     observe::{Observed, Stores},
-    plan::{Accepted, plan},
+    plan::{Accepted, plan, scale_only},
     queue::Outcome,
     refs::{SecretDigest, references},
     resolve::{Resolved, resolve},
@@ -58,6 +58,31 @@ enum Children {
 enum Unsettled {
     Render(String),
     Apply(ApplyError),
+}
+
+/// What became of the number of pods while nothing else could be written.
+#[derive(Clone, Copy)]
+enum Scaled {
+    AsItWas,
+    Anew,
+    Failed(Class),
+}
+
+impl Scaled {
+    fn failure(self) -> Option<Class> {
+        match self {
+            Self::AsItWas | Self::Anew => None,
+            Self::Failed(class) => Some(class),
+        }
+    }
+
+    /// The metric label of a reconcile whose end was `done`.
+    fn label(self, done: (Outcome, &'static str)) -> (Outcome, &'static str) {
+        match (self, done) {
+            (Self::Anew, (Outcome::Settled, _)) => (Outcome::Settled, "changed"),
+            (_, done) => done,
+        }
+    }
 }
 
 impl Reconciler {
@@ -143,10 +168,19 @@ impl Reconciler {
         let spec = match validate(&resource.spec) {
             Ok(spec) => spec,
             Err(error) => {
+                let scaled = self.scale(owner, resource.spec.replicas, &observed).await;
                 let progress = Progress::Invalid(&error);
-                return self
-                    .answer(owner, &stored, progress, &observed, memory, None)
+                let done = self
+                    .answer(
+                        owner,
+                        &stored,
+                        progress,
+                        &observed,
+                        memory,
+                        scaled.failure(),
+                    )
                     .await;
+                return scaled.label(done);
             }
         };
         let references = references(&spec.thingworx, &spec.iot_hub);
@@ -162,10 +196,13 @@ impl Reconciler {
         let secrets = match resolved.digest() {
             Ok(secrets) => secrets,
             Err(error) => {
+                let scaled = self.scale(owner, spec.replicas, &observed).await;
                 let progress = Progress::Unresolved(&spec, error);
-                return self
-                    .answer(owner, &stored, progress, &observed, memory, retry)
+                let failure = retry.or(scaled.failure());
+                let done = self
+                    .answer(owner, &stored, progress, &observed, memory, failure)
                     .await;
+                return scaled.label(done);
             }
         };
         let settled = self
@@ -184,6 +221,20 @@ impl Reconciler {
         match (settled, done) {
             (Ok(Children::Changed), (Outcome::Settled, _)) => (Outcome::Settled, "changed"),
             (_, done) => done,
+        }
+    }
+
+    /// Scales a connector of which nothing new can be rendered.
+    async fn scale(&self, owner: &Owner, replicas: i32, observed: &Observed) -> Scaled {
+        let Some(action) = scale_only(observed, replicas) else {
+            return Scaled::AsItWas;
+        };
+        match self.applier.act(owner, &action).await {
+            Ok(_) => Scaled::Anew,
+            Err(error) => {
+                tracing::warn!(namespace = owner.namespace, name = owner.name, %error, "not scaled");
+                Scaled::Failed(error.class())
+            }
         }
     }
 

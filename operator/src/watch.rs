@@ -60,6 +60,9 @@ impl<K: Resource> Change<'_, K> {
     }
 }
 
+/// Which resources a change concerns.
+pub type Concerns<K> = Box<dyn Fn(&Change<'_, K>) -> Vec<Trigger> + Send + Sync>;
+
 /// A watch of one kind in one namespace, or in all.
 pub struct Watch<K: Resource> {
     /// Where the objects are.
@@ -73,7 +76,7 @@ pub struct Watch<K: Resource> {
     /// Drops what nobody reads, before it takes memory.
     pub prune: fn(&mut K),
     /// Which resources a change concerns. Called after the store has taken the change in.
-    pub concerns: Box<dyn Fn(Change<'_, K>) -> Vec<Trigger> + Send + Sync>,
+    pub concerns: Concerns<K>,
 }
 
 impl<K> Watch<K>
@@ -181,12 +184,12 @@ where
         if change.is_none() {
             Vec::new()
         } else {
-            (self.concerns)(change)
+            (self.concerns)(&change)
         }
     }
 
     fn gone(&self, old: &Arc<K>) -> Vec<Trigger> {
-        (self.concerns)(Change {
+        (self.concerns)(&Change {
             old: Some(old),
             new: None,
         })

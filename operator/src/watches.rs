@@ -119,7 +119,7 @@ impl Watches<'_> {
         kind: Kind<K>,
         scope: Option<&str>,
         tasks: &mut JoinSet<()>,
-        concerns: impl Fn(Change<'_, K>) -> Vec<Trigger> + Send + Sync + 'static,
+        concerns: impl Fn(&Change<'_, K>) -> Vec<Trigger> + Send + Sync + 'static,
     ) where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
             + Clone
@@ -205,7 +205,7 @@ impl Watches<'_> {
         api: Api<K>,
         scope: Option<&str>,
         tasks: &mut JoinSet<()>,
-        concerns: impl Fn(Change<'_, K>) -> Vec<Trigger> + Send + Sync + 'static,
+        concerns: impl Fn(&Change<'_, K>) -> Vec<Trigger> + Send + Sync + 'static,
     ) where
         K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
     {
@@ -228,7 +228,7 @@ fn soon(key: ObjectKey, after: Duration) -> Vec<Trigger> {
 }
 
 /// A resource: its references are noted; it is looked at when somebody changed more than its status.
-fn of_resource(stores: &Stores, change: Change<'_, Connector>) -> Vec<Trigger> {
+fn of_resource(stores: &Stores, change: &Change<'_, Connector>) -> Vec<Trigger> {
     let Some(object) = change.new.or(change.old) else {
         return Vec::new();
     };
@@ -257,7 +257,7 @@ fn of_resource(stores: &Stores, change: Change<'_, Connector>) -> Vec<Trigger> {
 }
 
 /// A child concerns the resource that controls it; of two if it changed hands.
-fn of_child(change: Change<'_, DynamicObject>) -> Vec<Trigger> {
+fn of_child(change: &Change<'_, DynamicObject>) -> Vec<Trigger> {
     let mut keys: Vec<_> = [change.old, change.new]
         .into_iter()
         .flatten()
@@ -276,7 +276,7 @@ fn controlling(object: &DynamicObject) -> Option<ObjectKey> {
 
 /// Pods and `ReplicaSet`s belong to the Deployment; the label says to which resource.
 fn of_instance<K: Resource<DynamicType = ()>>(
-    change: Change<'_, K>,
+    change: &Change<'_, K>,
     after: Duration,
 ) -> Vec<Trigger> {
     let Some(object) = change.new.or(change.old) else {
@@ -288,7 +288,7 @@ fn of_instance<K: Resource<DynamicType = ()>>(
 }
 
 /// A member's Lease is renewed all the time; only its report counts.
-fn of_member(change: Change<'_, PartialObjectMeta<Lease>>) -> Vec<Trigger> {
+fn of_member(change: &Change<'_, PartialObjectMeta<Lease>>) -> Vec<Trigger> {
     let report = |lease: &PartialObjectMeta<Lease>| {
         lease
             .metadata
@@ -309,7 +309,7 @@ fn of_member(change: Change<'_, PartialObjectMeta<Lease>>) -> Vec<Trigger> {
 fn of_reference<K: Resource<DynamicType = ()>>(
     stores: &Stores,
     kind: RefKind,
-    change: Change<'_, PartialObjectMeta<K>>,
+    change: &Change<'_, PartialObjectMeta<K>>,
 ) -> Vec<Trigger> {
     let Some(object) = change.new.or(change.old) else {
         return Vec::new();

@@ -82,7 +82,6 @@ def main() -> int:
     stack = Stack("bench-" + str(int(time.time())))
     fleet = None
     try:
-        stack.thingworx.define({stack.HUB_THING: {"template": "AzureIotHubTemplate"}})
         cluster.apply(stack.resource(replicas=3))
         stack.wait_ready(3)
         stack.settled()

@@ -18,7 +18,7 @@ import requests
 import trustme
 from fleet import Fleet
 from hub import Hub
-from thingworx import Thingworx
+from thingworx import Thingworx, device_thing, hub_thing
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "azure-iot-hub-connector"
@@ -173,6 +173,7 @@ class Stack:
         self.hub = Hub(f"http://{self.hub_ip}:8090", self.hub_ip)
         eventually("the platform's stand-in is ready", self.thingworx.ready, 90)
         eventually("the hub's stand-in is ready", self.hub.ready, 90)
+        self.thingworx.define({self.HUB_THING: hub_thing()})
 
     def resource(self, name: str = CONNECTOR, replicas: int = 3, **spec) -> dict:
         """A custom resource; keyword arguments replace or, with None, remove fields of its spec."""
@@ -260,8 +261,6 @@ class Stack:
     def fleet(self, count: int) -> Fleet:
         """So many devices, registered, defined as Things and connected."""
         names = [f"device-{index:03}" for index in range(count)]
-        from thingworx import device_thing
-
         self.thingworx.define({name: device_thing(self.HUB_THING) for name in names})
         return Fleet(self.hub.register(names), self.ca)
 

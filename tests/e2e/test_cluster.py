@@ -30,7 +30,6 @@ def nothing_lost(stack: Stack, fleet: Fleet, seconds: float = 60) -> Arrivals:
 
 def test_apply_gives_pods_that_are_ready_and_a_status_that_says_so(stack: Stack):
     kubectl("-n", stack.namespace, "get", "aihc")
-    stack.thingworx.define({stack.HUB_THING: {"template": "AzureIotHubTemplate"}})
     apply(stack.resource(replicas=3))
     stack.wait_ready(3)
     stack.settled()

@@ -27,7 +27,6 @@ def main() -> int:
     cluster.install_operator()
     stack = Stack("released")
     try:
-        stack.thingworx.define({stack.HUB_THING: {"template": "AzureIotHubTemplate"}})
         cluster.apply(stack.resource(replicas=2))
         stack.wait_ready(2)
         stack.settled()

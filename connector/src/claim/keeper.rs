@@ -141,6 +141,9 @@ impl Keeper {
             if reads && !mine {
                 readers.hand_over(&partition);
             }
+            if !mine && !reads {
+                self.give_back(records.get(&partition)).await?;
+            }
             if mine && !reads {
                 match self.take(&partition, records.get(&partition), now).await {
                     Ok(Some(claim)) => readers.take(claim),
@@ -187,6 +190,21 @@ impl Keeper {
             .filter_map(|(id, record)| Some((id.clone(), record.holder.clone()?)))
             .collect();
         plan(&candidates, &self.partitions, &held)
+    }
+
+    /// Lets go of a claim that names us and is planned for another, if its reader has ended without that:
+    /// the API server did not take the release, and the other would wait for it as long as we live.
+    async fn give_back(&self, record: Option<&ClaimRecord>) -> Result<(), ClaimError> {
+        match record {
+            Some(record) if record.holder.as_ref() == Some(&self.member) => {
+                match self.claims.give_back(record).await {
+                    // The reader was faster; the next look shows it.
+                    Err(ClaimError::Lost) => Ok(()),
+                    done => done,
+                }
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Claims a partition that is planned for us, if it is there to be claimed.

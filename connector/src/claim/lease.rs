@@ -156,6 +156,16 @@ impl Claims {
         Ok(self.claim(made, record.partition.clone(), epoch, fence))
     }
 
+    /// Lets go of a claim that is ours; its position stays as it was stored last.
+    ///
+    /// # Errors
+    /// [`ClaimError::Lost`] if it has changed since it was read.
+    pub async fn give_back(&self, record: &ClaimRecord) -> Result<(), ClaimError> {
+        let epoch = epoch(&record.lease).unwrap_or_else(|| Timestamp::now().as_second());
+        let lease = self.written(record.lease.clone(), &record.partition, epoch, None, false);
+        self.replace(&lease).await.map(drop)
+    }
+
     /// The Lease of a partition as it is now.
     ///
     /// # Errors
@@ -366,3 +376,6 @@ impl Claim for LeaseClaim {
         self.write(mark, false).await
     }
 }
+
+#[cfg(test)]
+mod tests;

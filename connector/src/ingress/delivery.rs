@@ -146,15 +146,10 @@ impl Delivery {
                 continue;
             }
             let request = request(&self.thing, part.iter().flatten());
-            let refusal = match self
-                .until_settled(|| self.ingress.platform.ask(&request))
-                .await
-            {
-                Ok(_) => {
-                    self.ingress.metrics.values.inc_by(values as u64);
-                    continue;
-                }
-                Err(refusal) => refusal,
+            let asked = self.until_settled(|| self.ingress.platform.ask(&request));
+            let Err(refusal) = asked.await else {
+                self.ingress.metrics.values.inc_by(values as u64);
+                continue;
             };
             if part.len() > 1 {
                 let rest = part.split_off(part.len() / 2);

@@ -166,6 +166,39 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_message_is_sorted_into_values_unknown_keys_and_wrong_types() {
+        let Json::Object(fields) = json!({ "n": 1, "cam::zoom": 2.5, "x": true, "on": {} }) else {
+            panic!("an object")
+        };
+        let telemetry = Telemetry {
+            thing: "dev".into(),
+            fields,
+            time_ms: 7,
+            sequence: 1,
+            bytes: 1,
+        };
+        let definitions = Definitions::of(&[
+            ("n", BaseType::Integer),
+            ("cam::zoom", BaseType::Number),
+            ("on", BaseType::Boolean),
+        ]);
+        let mut mapped = map(&telemetry, &definitions);
+        mapped.values.sort_by(|a, b| a.name.cmp(&b.name));
+        let value = |name: &str, value| PropertyValue {
+            name: name.into(),
+            value,
+            time_ms: 7,
+        };
+        let expected = [
+            value("cam::zoom", Value::Number(2.5)),
+            value("n", Value::Integer(1)),
+        ];
+        assert_eq!(mapped.values, expected);
+        assert_eq!(mapped.unknown, ["x"]);
+        assert_eq!(mapped.wrong, [("on".to_owned(), BaseType::Boolean)]);
+    }
+
+    #[test]
     fn json_becomes_the_base_type_or_is_refused() {
         let here = Location {
             longitude: 8.25,

@@ -59,6 +59,7 @@ pub async fn run(ingress: Ingress, claim: Box<dyn Claim>, stop: CancellationToke
         lanes: Lanes::default(),
         in_flight: FuturesUnordered::new(),
         fenced: false,
+        start: ingress.start,
         ingress: ingress.clone(),
     };
     reader.run(&stop).await;
@@ -78,6 +79,8 @@ struct Reader {
     in_flight: FuturesUnordered<BoxFuture<'static, Delivered>>,
     /// The earlier owner can no longer write.
     fenced: bool,
+    /// Where reading begins without a position.
+    start: StartPosition,
 }
 
 /// Why reading from a link has ended.
@@ -131,7 +134,11 @@ impl Reader {
                         );
                         Err(End::ClaimLost)
                     }
-                    Ok(()) | Err(ClaimError::Unavailable(_)) => {
+                    confirmed @ (Ok(()) | Err(ClaimError::Unavailable(_))) => {
+                        if confirmed.is_err() {
+                            // Perhaps another member has taken over and writes what came later.
+                            self.drop_unsent();
+                        }
                         let message = format!(
                             "partition {partition} is read by another program on the same consumer group; \
                          give this connector a consumer group of its own"
@@ -156,6 +163,8 @@ impl Reader {
                 self.position = None;
                 self.stored = None;
                 self.low = LowWater::after(None);
+                // "Latest" would skip what is still there.
+                self.start = StartPosition::Earliest;
                 Ok(None)
             }
             error => {
@@ -165,38 +174,53 @@ impl Reader {
         }
     }
 
-    async fn start_position(&mut self) -> Result<Position, HubError> {
+    /// Forgets what is read and not settled; it is read again after the mark.
+    fn drop_unsent(&mut self) {
+        self.in_flight.clear();
+        self.lanes.clear();
+        self.low.drop_unsettled();
+        self.position = self.low.mark().cloned();
+    }
+
+    async fn start_position(&mut self) -> Result<Position, End> {
         if let Some(mark) = &self.position {
             return Ok(Position::After(iothub::Offset::new(mark.offset.as_ref())));
         }
-        match self.ingress.start {
+        match self.start {
             StartPosition::Earliest => Ok(Position::Earliest),
             StartPosition::Latest => {
                 // Resolved once and stored before reading: a crash before the first checkpoint must
                 // not move "latest" past what has arrived since.
                 let (source, id) = (self.ingress.source.clone(), self.claim.partition().clone());
-                let now = source.properties(&id).await?;
+                let now = source.properties(&id).await.map_err(End::Failed)?;
+                if now.last_offset.as_str().is_empty() {
+                    return Ok(Position::Earliest);
+                }
                 let mark = Mark {
                     offset: now.last_offset.as_str().into(),
                     sequence: now.last_sequence,
                     enqueued_ms: now.last_enqueued_ms,
                 };
-                if now.empty {
-                    return Ok(Position::Earliest);
-                }
                 self.low = LowWater::after(Some(mark.clone()));
+                if self.checkpoint().await == Stored::ClaimLost {
+                    return Err(End::ClaimLost);
+                }
+                if self.stored.as_ref() != Some(&mark) {
+                    let what = "storing where reading begins".into();
+                    return Err(End::Failed(HubError::TimedOut { what }));
+                }
                 self.position = Some(mark.clone());
-                self.checkpoint().await;
                 Ok(Position::After(iothub::Offset::new(mark.offset.as_ref())))
             }
         }
     }
 
-    async fn open(&mut self) -> Result<Box<dyn Batches>, HubError> {
+    async fn open(&mut self) -> Result<Box<dyn Batches>, End> {
         let position = self.start_position().await?;
         let (id, epoch) = (self.claim.partition().clone(), self.claim.epoch());
         let source = self.ingress.source.clone();
-        let link = source.open(&id, position, epoch).await?;
+        let link = source.open(&id, position, epoch).await;
+        let link = link.map_err(End::Failed)?;
         if !self.fenced {
             // Attached: the earlier owner is evicted. What it still has in flight at the platform is
             // answered or given up after one request time-out.
@@ -213,7 +237,7 @@ impl Reader {
         };
         let mut link = match opened {
             Ok(Ok(link)) => link,
-            Ok(Err(error)) => return End::Failed(error),
+            Ok(Err(end)) => return end,
             Err(_) => {
                 return End::Failed(HubError::TimedOut {
                     what: "opening a partition".into(),
@@ -383,7 +407,9 @@ impl Reader {
     async fn settle_all(&mut self) {
         loop {
             self.fill();
-            let Some(done) = self.in_flight.next().await else { break };
+            let Some(done) = self.in_flight.next().await else {
+                break;
+            };
             self.settled(&done);
         }
     }
@@ -429,9 +455,7 @@ impl Reader {
     /// The planned end: settle or drop what is read, checkpoint, release.
     async fn hand_over(mut self) {
         let settled = timeout(SETTLE, self.settle_all()).await.is_ok();
-        self.in_flight.clear();
-        self.lanes.clear();
-        self.low.drop_unsettled();
+        self.drop_unsent();
         let id = self.claim.partition().clone();
         let mark = self.low.mark().cloned();
         let sequence = mark.as_ref().map(|mark| mark.sequence);
@@ -454,3 +478,6 @@ enum Stored {
     Fine,
     ClaimLost,
 }
+
+#[cfg(test)]
+mod tests;

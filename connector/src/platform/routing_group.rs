@@ -68,7 +68,7 @@ fn from_configuration(
         hub: hub.clone(),
         what: what.to_owned(),
     };
-    if !configuration.column(FIELD).is_some() {
+    if configuration.column(FIELD).is_none() {
         return Ok(hub.clone().into());
     }
     match configuration.get(0, FIELD) {

@@ -261,3 +261,6 @@ fn selector(owner: &Owner) -> String {
 fn count(n: usize) -> i32 {
     i32::try_from(n).unwrap_or(i32::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,12 +9,13 @@ use std::{
     time::Duration,
 };
 
-use alwayson::{Gateway, Response};
+use alwayson::{Gateway, Request, Response};
 use rand::{SeedableRng, rngs::StdRng};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::{
     bind::{BindTable, Binder, EndpointId, Policy},
+    draw::{self, NoAnswer},
     fault::{Fault, Faults},
     log::{DrawEntry, EventEntry, Log, ValueEntry},
     model::{Model, Thing, is_gateway_template},
@@ -71,11 +72,23 @@ pub struct Cluster {
     pub(crate) rng: Mutex<StdRng>,
     pub(crate) policy: Mutex<Policy>,
     pub(crate) failing: Mutex<BTreeSet<String>>,
+    pub(crate) logins: Mutex<Vec<Login>>,
     pub(crate) served: Mutex<BTreeMap<String, u64>>,
     pub(crate) nodes: Vec<NodeShared>,
     next_request: AtomicU32,
     next_endpoint: AtomicI32,
     next_session: AtomicI32,
+}
+
+/// The first login on a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Login {
+    /// Of which node.
+    pub node: usize,
+    /// Endpoint that the client said it is; −1 for a new one.
+    pub presented: EndpointId,
+    /// Endpoint that it became.
+    pub given: EndpointId,
 }
 
 /// What the connections of one node share.
@@ -114,6 +127,7 @@ impl Cluster {
             rng: Mutex::new(StdRng::seed_from_u64(settings.seed)),
             policy: Mutex::new(settings.policy),
             failing: Mutex::default(),
+            logins: Mutex::default(),
             served: Mutex::default(),
             nodes: (0..nodes).map(|_| node()).collect(),
             next_request: AtomicU32::new(1),
@@ -126,6 +140,44 @@ impl Cluster {
     /// Defines a Thing.
     pub fn define(&self, name: &str, thing: Thing) {
         lock(&self.model).put(name, thing);
+    }
+
+    /// Asks one of those who have bound a Thing, as a user of the platform does.
+    ///
+    /// # Errors
+    /// [`NoAnswer`].
+    pub async fn ask(self: &Arc<Self>, request: Request) -> Result<Response, NoAnswer> {
+        let thing = request.entity.clone();
+        draw::ask(self, "call", &thing, request).await
+    }
+
+    /// The logins so far, in order.
+    pub fn logins(&self) -> Vec<Login> {
+        lock(&self.logins).clone()
+    }
+
+    /// The values that were taken for a Thing's properties, as JSON, in order.
+    pub fn written(&self, thing: &str) -> Vec<String> {
+        let values = lock(&self.values).page(0, usize::MAX);
+        let of_thing = values.entries.iter().filter(|value| &*value.thing == thing);
+        of_thing.map(|value| value.value.to_string()).collect()
+    }
+
+    /// Gateways of those who have bound a name, node by node.
+    pub fn binders(&self, name: &str) -> Vec<Vec<String>> {
+        let gateways = |node: &NodeShared| {
+            lock(&node.binds)
+                .binders(name)
+                .iter()
+                .map(|binder| binder.gateway.clone().unwrap_or_default())
+                .collect()
+        };
+        self.nodes.iter().map(gateways).collect()
+    }
+
+    /// An application key is no longer valid.
+    pub fn revoke(&self, key: &str) {
+        lock(&self.keys).remove(key);
     }
 
     pub(crate) fn request_id(&self) -> u32 {
@@ -250,7 +302,7 @@ impl Cluster {
     }
 
     /// Switches a fault on or off.
-    pub(crate) fn fault(&self, fault: &Fault) {
+    pub fn fault(&self, fault: &Fault) {
         if let Fault::FailThing { thing, on } = fault {
             let mut failing = lock(&self.failing);
             if *on {
@@ -260,6 +312,11 @@ impl Cluster {
             };
         }
         for node in &self.nodes[fault.nodes(self.nodes.len())] {
+            if matches!(fault, Fault::EndSessions { .. }) {
+                for endpoint in lock(&node.endpoints).values_mut() {
+                    endpoint.sessions.clear();
+                }
+            }
             node.faults.send_modify(|now| match fault {
                 Fault::Freeze { ms, .. } => {
                     now.frozen_until =
@@ -270,7 +327,7 @@ impl Cluster {
                 Fault::Delay { ms, .. } => now.delay = Duration::from_millis(*ms),
                 Fault::LoseAnswers { on, .. } => now.lose_answers = *on,
                 Fault::FailAll { on, .. } => now.fail_all = *on,
-                Fault::Reset { .. } | Fault::FailThing { .. } => {}
+                Fault::Reset { .. } | Fault::EndSessions { .. } | Fault::FailThing { .. } => {}
             });
             if matches!(fault, Fault::Reset { .. } | Fault::Leave { .. }) {
                 // Nobody listening means that there is no connection to reset.

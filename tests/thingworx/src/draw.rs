@@ -2,9 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use alwayson::{
-    Body, CHUNK, Header, Message, Request, Response, Status, json::to_json, split,
-};
+use alwayson::{Body, CHUNK, Header, Message, Request, Response, Status, json::to_json, split};
 use rand::Rng;
 use serde_json::Value as Json;
 use tokio::{
@@ -92,9 +90,15 @@ pub(crate) async fn ask(
 }
 
 fn params(request: &Request) -> Json {
-    let Some(table) = &request.params else { return Json::Null };
+    let Some(table) = &request.params else {
+        return Json::Null;
+    };
     let row = table.rows().next().unwrap_or_default();
-    table.fields().zip(&row).map(|(field, value)| (field.name, to_json(value))).collect()
+    table
+        .fields()
+        .zip(&row)
+        .map(|(field, value)| (field.name, to_json(value)))
+        .collect()
 }
 
 /// A node at random among those where the Thing is bound, and a binder at random on it.

@@ -53,6 +53,12 @@ pub enum Fault {
         /// Begin or end.
         on: bool,
     },
+    /// All sessions end: what edges ask is answered with 0xA1 until they log in again.
+    #[serde(rename_all = "camelCase")]
+    EndSessions {
+        /// Which node; all if left out.
+        node: Option<usize>,
+    },
     /// Every request to this Thing fails with 0xA0.
     FailThing {
         /// The Thing.
@@ -73,7 +79,8 @@ impl Fault {
             | Self::Return { node }
             | Self::Delay { node, .. }
             | Self::LoseAnswers { node, .. }
-            | Self::FailAll { node, .. } => match node {
+            | Self::FailAll { node, .. }
+            | Self::EndSessions { node } => match node {
                 Some(node) => *node..(*node + 1).min(of),
                 None => 0..of,
             },

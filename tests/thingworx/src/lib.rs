@@ -17,7 +17,9 @@ mod node;
 mod rest;
 mod socket;
 
-pub use cluster::{Cluster, ClusterSettings};
+pub use cluster::{Cluster, ClusterSettings, Login};
+pub use draw::NoAnswer;
+pub use fault::Fault;
 pub use model::{Property, Remote, Service, Thing};
 
 use std::{net::SocketAddr, sync::Arc};

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     bind::EndpointId,
-    cluster::{Endpoint, Shared, lock},
+    cluster::{Login, Shared, lock},
     draw, execute,
 };
 
@@ -181,10 +181,15 @@ impl Client {
             true => header.endpoint_id,
             false => self.cluster.endpoint_id(),
         };
-        let endpoint = endpoints.entry(id).or_insert_with(Endpoint::default);
+        let endpoint = endpoints.entry(id).or_default();
         endpoint.sessions.insert(session);
         endpoint.sockets.push((self.socket, self.out.clone()));
         drop(endpoints);
+        lock(&self.cluster.logins).push(Login {
+            node: self.node,
+            presented: header.endpoint_id,
+            given: id,
+        });
         self.endpoint = Some(id);
         let header = Header {
             endpoint_id: id,
@@ -256,7 +261,7 @@ impl Client {
                 );
                 match bound {
                     Err(reason) => {
-                        self.send(plain, Response::error(Status::INTERNAL_ERROR, reason))
+                        self.send(plain, Response::error(Status::INTERNAL_ERROR, reason));
                     }
                     Ok(names) => {
                         self.send(plain, Response::ok());

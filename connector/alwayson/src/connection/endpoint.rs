@@ -113,6 +113,7 @@ pub(super) fn start(parts: Parts) -> watch::Receiver<NodeState> {
         wanted: DesiredBinds::default(),
         bound: DesiredBinds::default(),
         binding: None,
+        asked_for: DesiredBinds::default(),
         retry: None,
     };
     tokio::spawn(endpoint.run(commands, wanted, from_pipes, answers, end));
@@ -143,6 +144,8 @@ struct Endpoint {
     bound: DesiredBinds,
     /// What it is being asked now; one thing at a time.
     binding: Option<Step>,
+    /// What was wanted when that was asked: its answer speaks of this, whatever is wanted since.
+    asked_for: DesiredBinds,
     retry: Option<Instant>,
 }
 
@@ -153,7 +156,7 @@ struct Waiting {
 
 enum Asked {
     Request { waiting: Waiting, repeated: bool },
-    LogIn,
+    LogIn(Instant),
     Bind(Step, Instant),
 }
 
@@ -249,11 +252,13 @@ impl Endpoint {
         self.ids.send_modify(|(_, up)| *up = false);
         self.bound = DesiredBinds::default();
         self.binding = None;
+        // The next connection begins anew.
+        self.retry = None;
         self.pings.clear();
         let waiting = self.logging_in.take().into_iter().flatten();
         let asked = self.asked.drain().filter_map(|(_, asked)| match asked {
             Asked::Request { waiting, .. } => Some(waiting),
-            Asked::LogIn | Asked::Bind(..) => None,
+            Asked::LogIn(_) | Asked::Bind(..) => None,
         });
         for Waiting { reply, .. } in asked.chain(waiting) {
             let _ = reply.send(Err(RequestError::Lost));
@@ -392,7 +397,7 @@ impl Endpoint {
         match self.asked.remove(&header.request_id) {
             None => {}
             Some(Asked::Bind(step, _)) => self.bind_answered(step, &response),
-            Some(Asked::LogIn) => self.logged_in_again(header, &response),
+            Some(Asked::LogIn(_)) => self.logged_in_again(header, &response),
             Some(Asked::Request { waiting, repeated }) => {
                 if response.status == Status::INVALID_SESSION && !repeated {
                     self.log_in_again(waiting);
@@ -427,7 +432,8 @@ impl Endpoint {
             body: Body::Auth(claims.into_iter().collect()),
         };
         if self.send(&message).is_ok() {
-            self.asked.insert(header.request_id, Asked::LogIn);
+            self.asked
+                .insert(header.request_id, Asked::LogIn(Instant::now()));
             self.logging_in = Some(vec![waiting]);
         } else {
             let _ = waiting.reply.send(Err(RequestError::NotSent));
@@ -441,6 +447,8 @@ impl Endpoint {
             for Waiting { reply, .. } in queue {
                 let _ = reply.send(Ok(response.clone()));
             }
+            // Without a session nothing works any more. The next connection tells why, in its turn.
+            self.close();
             return;
         }
         self.credentials.accepted();
@@ -514,6 +522,7 @@ impl Endpoint {
                 self.asked
                     .insert(header.request_id, Asked::Bind(step, Instant::now()));
                 self.binding = Some(step);
+                self.asked_for = self.wanted.clone();
             }
             Err(error) => {
                 tracing::debug!(node = %self.settings.name, %error, "a bind waits");
@@ -539,8 +548,8 @@ impl Endpoint {
             return;
         }
         match step {
-            Step::BindGateway => self.bound.gateway.clone_from(&self.wanted.gateway),
-            Step::BindGroup => self.bound.group.clone_from(&self.wanted.group),
+            Step::BindGateway => self.bound.gateway = self.asked_for.gateway.take(),
+            Step::BindGroup => self.bound.group = self.asked_for.group.take(),
             Step::UnbindGateway => self.bound.gateway = None,
             Step::UnbindGroup => self.bound.group = None,
         }
@@ -550,17 +559,12 @@ impl Endpoint {
 
     fn tell_binds(&mut self) {
         let (wanted, bound) = (self.wanted.clone(), self.bound.clone());
+        // What is being asked for is not unwanted yet: the node is about to bind it.
+        let gateway = wanted.gateway.is_some() || self.binding == Some(Step::BindGateway);
+        let group = wanted.group.is_some() || self.binding == Some(Step::BindGroup);
         self.tell(|state| {
-            say(
-                &mut state.gateway,
-                wanted.gateway.is_some(),
-                bound.gateway.is_some(),
-            );
-            say(
-                &mut state.group,
-                wanted.group.is_some(),
-                bound.group.is_some(),
-            );
+            say(&mut state.gateway, gateway, bound.gateway.is_some());
+            say(&mut state.group, group, bound.group.is_some());
         });
     }
 
@@ -575,10 +579,14 @@ impl Endpoint {
     fn sweep(&mut self) {
         let late = self.settings.timings.answer;
         let mut unanswered = None;
+        let mut logging_in = true;
         self.asked.retain(|_, asked| match asked {
             // Whoever asked has given up; an answer that comes yet is dropped.
             Asked::Request { waiting, .. } => !waiting.reply.is_closed(),
-            Asked::LogIn => true,
+            Asked::LogIn(since) => {
+                logging_in = since.elapsed() < late;
+                logging_in
+            }
             Asked::Bind(step, since) if since.elapsed() >= late => {
                 unanswered = Some(*step);
                 false
@@ -586,6 +594,12 @@ impl Endpoint {
             Asked::Bind(..) => true,
         });
         self.pings.retain(|_, (_, reply)| !reply.is_closed());
+        if !logging_in {
+            // Lost with the WebSocket that carried it, or the node is ill: the next refusal tries again.
+            for Waiting { reply, .. } in self.logging_in.take().into_iter().flatten() {
+                let _ = reply.send(Err(RequestError::Lost));
+            }
+        }
         if let Some(step) = unanswered {
             let reason = format!("no answer within {} s", late.as_secs());
             self.bind_answered(step, &Response::error(Status::GATEWAY_TIMEOUT, reason));

@@ -311,9 +311,10 @@ async fn carry(pipe: usize, socket: Socket, ids: Ids, shared: &Shared) -> Connec
         error = read => error,
         error = write => error,
     };
-    // What was not written leaves the count with its queue.
+    // What was not written leaves the count with its queue. Waits for whoever is just putting something
+    // in, or that would be counted for ever.
     queue.close();
-    while let Ok(frame) = queue.try_recv() {
+    while let Some(frame) = queue.recv().await {
         if matches!(frame, Frame::Binary(_)) {
             shared.load.queued.fetch_sub(1, Ordering::Relaxed);
         }

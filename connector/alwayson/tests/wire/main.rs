@@ -11,6 +11,7 @@
 )]
 
 mod generate;
+mod hostile;
 mod meaning;
 mod round_trip;
 mod vector;
@@ -19,5 +20,6 @@ mod vectors;
 /// Tells a count even when the test passes, which `println!` would not.
 fn tell(line: &str) {
     use std::io::Write;
-    writeln!(std::io::stdout(), "{line}").unwrap();
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}").unwrap();
 }

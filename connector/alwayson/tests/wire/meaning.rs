@@ -175,12 +175,12 @@ pub fn built() -> Vec<(&'static str, Message)> {
         headers: ["h1", "v1"].into_iter().collect(),
         ..call(
             "Echo",
-            with_descriptions(InfoTable::one_row([("msg", text("hello"))])),
+            with_descriptions(&InfoTable::one_row([("msg", text("hello"))])),
         )
     };
     let put_all = Request {
         target: "*".into(),
-        params: Some(with_descriptions(InfoTable::one_row([(
+        params: Some(with_descriptions(&InfoTable::one_row([(
             "setpoint",
             Value::Number(3.5),
         )]))),
@@ -503,7 +503,7 @@ fn all_types() -> InfoTable {
 }
 
 /// The Java SDK describes each field by its name.
-fn with_descriptions(table: InfoTable) -> InfoTable {
+fn with_descriptions(table: &InfoTable) -> InfoTable {
     let fields: Vec<Field> = table
         .fields()
         .map(|field| Field {

@@ -1,0 +1,188 @@
+//! Claims against an API server that does of Leases what the real one does: each write has a version, and
+//! one that was made from an older version is refused.
+
+use std::sync::{Arc, Mutex};
+
+use axum::{
+    Json, Router,
+    extract::{Path, State},
+    http::StatusCode,
+    routing::{get, post},
+};
+use serde_json::{Value, json};
+
+use super::*;
+
+type Leases = Arc<Mutex<BTreeMap<String, Value>>>;
+type Answer = Result<Json<Value>, (StatusCode, Json<Value>)>;
+
+fn refused(code: StatusCode) -> Answer {
+    let status = json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "code": code.as_u16(), "reason": "", "message": ""
+    });
+    Err((code, Json(status)))
+}
+
+async fn create(State(leases): State<Leases>, Json(mut lease): Json<Value>) -> Answer {
+    let mut leases = leases.lock().unwrap();
+    let name = lease["metadata"]["name"].as_str().unwrap().to_owned();
+    if leases.contains_key(&name) {
+        return refused(StatusCode::CONFLICT);
+    }
+    lease["metadata"]["resourceVersion"] = json!("1");
+    leases.insert(name, lease.clone());
+    Ok(Json(lease))
+}
+
+async fn read(State(leases): State<Leases>, Path(name): Path<String>) -> Answer {
+    match leases.lock().unwrap().get(&name) {
+        Some(lease) => Ok(Json(lease.clone())),
+        None => refused(StatusCode::NOT_FOUND),
+    }
+}
+
+async fn replace(
+    State(leases): State<Leases>,
+    Path(name): Path<String>,
+    Json(mut lease): Json<Value>,
+) -> Answer {
+    let mut leases = leases.lock().unwrap();
+    let Some(stored) = leases.get_mut(&name) else {
+        return refused(StatusCode::NOT_FOUND);
+    };
+    let version = stored["metadata"]["resourceVersion"].clone();
+    if lease["metadata"]["resourceVersion"] != version {
+        return refused(StatusCode::CONFLICT);
+    }
+    let next = version.as_str().unwrap().parse::<u64>().unwrap() + 1;
+    lease["metadata"]["resourceVersion"] = json!(next.to_string());
+    *stored = lease.clone();
+    Ok(Json(lease))
+}
+
+async fn api() -> Api<Lease> {
+    let all = "/apis/coordination.k8s.io/v1/namespaces/plant/leases";
+    let app = Router::new()
+        .route(all, post(create))
+        .route(&format!("{all}/{{name}}"), get(read).put(replace))
+        .with_state(Leases::default());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let uri = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let client = kube::Client::try_from(kube::Config::new(uri.parse().unwrap())).unwrap();
+    Api::namespaced(client, "plant")
+}
+
+fn member(leases: &Api<Lease>, name: &str) -> Claims {
+    let store = KubernetesStore {
+        connector: "factory".into(),
+        connector_uid: "uid".into(),
+    };
+    let source = SourceIdentity {
+        namespace: "ns".into(),
+        hub: "hub".into(),
+        consumer_group: "group".into(),
+    };
+    let id = MemberId::new(name);
+    Claims::new(leases.clone(), store, source, id, format!("pod-of-{name}"))
+}
+
+fn zero() -> PartitionId {
+    PartitionId::new("0")
+}
+
+fn at(sequence: i64) -> Mark {
+    Mark {
+        offset: format!("{}", sequence * 100).into(),
+        sequence,
+        enqueued_ms: sequence,
+    }
+}
+
+async fn record(claims: &Claims) -> ClaimRecord {
+    claims.get(&zero()).await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn a_claim_that_was_lost_cannot_checkpoint() {
+    let leases = api().await;
+    let (a, b) = (member(&leases, "a"), member(&leases, "b"));
+    let mut held = a.create(&zero()).await.unwrap();
+    assert_eq!((held.mark(), held.fence()), (None, Duration::ZERO));
+    held.save(&at(1)).await.unwrap();
+
+    let mut taken = b.take(&record(&b).await).await.unwrap();
+    assert_eq!(taken.mark(), Some(at(1)), "goes on where the other was");
+    assert_eq!(
+        taken.epoch().0,
+        held.epoch().0 + 1,
+        "which evicts the other"
+    );
+    assert_eq!(taken.fence(), FENCE, "the other may have writes under way");
+    taken.save(&at(2)).await.unwrap();
+
+    for lost in [
+        held.save(&at(9)).await,
+        held.confirm().await,
+        held.release(Some(&at(9))).await,
+    ] {
+        assert!(matches!(lost, Err(ClaimError::Lost)), "{lost:?}");
+    }
+    assert_eq!(mark(&record(&a).await.lease), Some(at(2)));
+}
+
+#[tokio::test]
+async fn only_one_of_two_gets_a_claim() {
+    let leases = api().await;
+    let (a, b) = (member(&leases, "a"), member(&leases, "b"));
+    a.create(&zero()).await.unwrap();
+    assert!(matches!(
+        b.create(&zero()).await.err(),
+        Some(ClaimError::Lost)
+    ));
+    let seen = record(&b).await;
+    a.take(&seen).await.unwrap();
+    assert!(matches!(b.take(&seen).await.err(), Some(ClaimError::Lost)));
+}
+
+#[tokio::test]
+async fn a_release_names_the_next_position_and_the_next_owner_need_not_wait() {
+    let leases = api().await;
+    let (a, b) = (member(&leases, "a"), member(&leases, "b"));
+    let mut held = a.create(&zero()).await.unwrap();
+    held.release(Some(&at(7))).await.unwrap();
+    let free = record(&b).await;
+    assert_eq!(free.holder, None);
+    let taken = b.take(&free).await.unwrap();
+    assert_eq!((taken.mark(), taken.fence()), (Some(at(7)), Duration::ZERO));
+}
+
+/// An answer of the API server that was lost left our own write behind, which looks like somebody else's.
+#[tokio::test]
+async fn a_write_whose_answer_was_lost_is_no_loss() {
+    let leases = api().await;
+    let a = member(&leases, "a");
+    let mut held = a.create(&zero()).await.unwrap();
+    let before = held.lease.clone();
+    held.save(&at(1)).await.unwrap();
+    held.lease = before;
+    held.save(&at(2)).await.unwrap();
+    assert_eq!(mark(&record(&a).await.lease), Some(at(2)));
+}
+
+/// A reader that could not release its claim left it to a member that lives and does not read: nobody else
+/// could ever take it.
+#[tokio::test]
+async fn a_claim_that_could_not_be_released_is_given_back_later() {
+    let leases = api().await;
+    let (a, b) = (member(&leases, "a"), member(&leases, "b"));
+    let mut held = a.create(&zero()).await.unwrap();
+    held.save(&at(3)).await.unwrap();
+    a.give_back(&record(&a).await).await.unwrap();
+    let free = record(&b).await;
+    assert_eq!((&free.holder, free.holder_pod.as_str()), (&None, ""));
+    assert_eq!(mark(&free.lease), Some(at(3)), "its position stays");
+    let lost = held.save(&at(4)).await;
+    assert!(matches!(lost, Err(ClaimError::Lost)));
+}

@@ -1,0 +1,55 @@
+//! The definition that users install is the one that the types say, and the examples fit it. Written anew
+//! with `BLESS=1`.
+
+// Clippy lets tests panic, but not the functions that tests share.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
+mod golden;
+
+use golden::{golden, resource, root};
+use operator::api::{ValidationError, crd, validate};
+
+#[test]
+fn the_crd_in_the_repository_and_in_the_chart_is_what_the_types_say() {
+    let text = crd::yaml().unwrap();
+    let name = "azureiothubconnectors.iot-connectors.dev.yaml";
+    golden(&format!("crds/{name}"), &text);
+    golden(
+        &format!("charts/azure-iot-hub-connector/files/{name}"),
+        &text,
+    );
+}
+
+#[test]
+fn every_example_is_valid() {
+    let folder = root().join("crds/examples");
+    let mut examples = 0;
+    for file in std::fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let resource = resource(&text).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+        validate(&resource.spec).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+        examples += 1;
+    }
+    assert!(examples >= 2);
+}
+
+#[test]
+fn a_routing_group_of_null_or_nothing_is_refused_and_one_left_out_is_not() {
+    let with = |group: &str| {
+        let text = std::fs::read_to_string(root().join("crds/examples/minimal.yaml")).unwrap();
+        let field = format!("  hubThingName: FactoryHub\n{group}");
+        let text = text.replace("  hubThingName: FactoryHub\n", &field);
+        let resource = resource(&text).unwrap();
+        validate(&resource.spec).map(|spec| spec.routing_group.map(|group| group.to_string()))
+    };
+    assert_eq!(with(""), Ok(None));
+    assert_eq!(with("  routingGroup: A\n"), Ok(Some("A".into())));
+    for null in ["  routingGroup: null\n", "  routingGroup:\n"] {
+        assert_eq!(with(null), Err(ValidationError::RoutingGroupNull));
+    }
+    for empty in ["  routingGroup: \"\"\n", "  routingGroup: \" \"\n"] {
+        let refused = with(empty).unwrap_err();
+        assert!(refused.to_string().contains("routingGroup"), "{refused}");
+    }
+}

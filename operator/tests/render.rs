@@ -1,0 +1,91 @@
+//! What is rendered for the examples, object by object. Written anew with `BLESS=1`.
+
+// Clippy lets tests panic, but not the functions that tests share.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
+mod golden;
+
+use golden::{golden, resource, root};
+use operator::{
+    api::{PullPolicy, Validated, validate},
+    desired::{Child, ChildKind, Defaults, Owner, desired},
+    refs::{SecretDigest, references},
+};
+
+fn spec(example: &str) -> (Owner, Validated) {
+    let path = root().join(format!("crds/examples/{example}.yaml"));
+    let text = std::fs::read_to_string(path).unwrap();
+    let resource = resource(&text).unwrap();
+    let owner = Owner {
+        namespace: "plant".into(),
+        name: resource.metadata.name.unwrap(),
+        uid: "00000000-0000-0000-0000-000000000001".into(),
+    };
+    (owner, validate(&resource.spec).unwrap())
+}
+
+fn rendered(owner: &Owner, spec: &Validated, secret: &[u8]) -> Vec<Child> {
+    let defaults = Defaults {
+        image: "registry.example.com/azure-iot-hub-connector:1".into(),
+        pull_policy: PullPolicy::IfNotPresent,
+    };
+    let references = references(&spec.thingworx, &spec.iot_hub);
+    let values = references.iter().map(|reference| (reference, secret));
+    let digest = SecretDigest::of(&owner.uid, values);
+    desired(owner, spec, &digest, &defaults).unwrap()
+}
+
+fn one(children: &[Child], kind: ChildKind) -> &Child {
+    children.iter().find(|child| child.kind == kind).unwrap()
+}
+
+#[test]
+fn the_examples_render_what_they_always_did() {
+    for example in ["minimal", "full"] {
+        let (owner, spec) = spec(example);
+        let objects: Vec<String> = rendered(&owner, &spec, b"secret")
+            .iter()
+            .map(|child| serde_yaml::to_string(&child.object).unwrap())
+            .collect();
+        golden(
+            &format!("operator/tests/golden/{example}.yaml"),
+            &objects.join("---\n"),
+        );
+    }
+}
+
+#[test]
+fn settings_never_change_but_get_another_name_and_hold_no_secret() {
+    let (owner, mut spec) = spec("minimal");
+    let before = rendered(&owner, &spec, b"a-very-secret-value");
+    let settings = one(&before, ChildKind::ConfigMap).clone();
+    assert_eq!(settings.object["immutable"], true);
+    assert_eq!(
+        rendered(&owner, &spec, b"a-very-secret-value"),
+        before,
+        "equal input gives equal bytes"
+    );
+    for child in &before {
+        assert!(!child.object.to_string().contains("a-very-secret-value"));
+    }
+
+    spec.thingworx.pipes += 1;
+    let after = rendered(&owner, &spec, b"a-very-secret-value");
+    let changed = one(&after, ChildKind::ConfigMap);
+    assert_ne!(changed.name, settings.name);
+    let deployment = one(&after, ChildKind::Deployment).object.to_string();
+    assert!(deployment.contains(&changed.name) && !deployment.contains(&settings.name));
+}
+
+#[test]
+fn a_changed_secret_rolls_the_pods_and_a_changed_number_does_not() {
+    let (owner, mut spec) = spec("minimal");
+    let template = |spec: &Validated, secret: &[u8]| {
+        let children = rendered(&owner, spec, secret);
+        one(&children, ChildKind::Deployment).object["spec"]["template"].clone()
+    };
+    let before = template(&spec, b"one");
+    assert_ne!(template(&spec, b"two"), before);
+    spec.replicas += 1;
+    assert_eq!(template(&spec, b"one"), before);
+}
