@@ -36,7 +36,7 @@ check: ## Format, lints, generated files
 
 .PHONY: unit
 unit: ## Unit, property and wire tests
-	cargo test --workspace --locked
+	cargo test --workspace --locked --no-fail-fast
 
 .PHONY: crd
 crd: ## Writes the CRD from the Rust types into crds/ and the chart

@@ -155,5 +155,12 @@ def test_deleting_the_resource_leaves_nothing_but_retained_claims(stack: Stack):
     eventually("only claims are left", only_claims, 90)
     claims = listed("leases", stack.namespace, "app.kubernetes.io/component=claim")
     assert len(claims) == len(stack.hub.partitions())
-    assert not any(one["spec"].get("holderIdentity") for one in claims), "a claim is still held"
     assert not any(stack.thingworx.binders(stack.HUB_THING).values()), "something is still bound"
+
+
+def test_a_resource_made_again_goes_on_where_the_claims_say(stack: Stack, fleet: Fleet):
+    fleet.telemetry(20, 200).wait(60)
+    apply(stack.resource(replicas=2))
+    stack.wait_ready(2)
+    stack.settled()
+    nothing_lost(stack, fleet)

@@ -214,7 +214,11 @@ async fn a_twin_is_read_reported_and_desired() {
         desired.topic,
         "$iothub/twin/PATCH/properties/desired/?$version=2"
     );
-    assert_eq!(desired.payload, r#"{"$version":2,"b":2}"#);
+    // As JSON: serde_json keeps the order of keys in some builds of the workspace and not in others.
+    assert_eq!(
+        serde_json::from_slice::<Value>(&desired.payload).unwrap(),
+        json!({"$version": 2, "b": 2})
+    );
 
     device
         .publish("$iothub/twin/GET/?$rid=3", QoS::AtMostOnce, " ")
