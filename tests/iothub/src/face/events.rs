@@ -9,8 +9,8 @@ use tokio::sync::Notify;
 use super::{CBS, MANAGEMENT, grant::Grants, no_such_node, path_of, reply::Replies, unauthorized};
 use crate::{
     amqp::{
-        AmqpError, Attach, Body, Face, Items, LinkId, Login, Message, Pulled, Role, answer,
-        condition, described_map, lookup, signed, text,
+        AmqpError, Attach, Face, Items, LinkId, Login, Message, Pulled, Role, answer, condition,
+        described_map, lookup, signed, text,
     },
     hub::Hub,
     log::{OpenError, Position, Reader, ReaderRequest, Record, Stolen},
@@ -26,6 +26,9 @@ const RECEIVER_NAME: &str = "com.microsoft:receiver-name";
 /// Types of entity that `$management` knows.
 const EVENT_HUB: &str = "com.microsoft:eventhub";
 const PARTITION: &str = "com.microsoft:partition";
+
+/// Event Hubs answers 202 where IoT Hub answers 200.
+const ACCEPTED: i32 = 202;
 
 /// One connection's view of the event stream.
 pub(super) struct EventsFace {
@@ -52,27 +55,12 @@ impl EventsFace {
         }
     }
 
-    fn put_token(&mut self, mut message: Message) {
-        let (id, to) = (message.id(), message.reply_to());
-        let name = lookup(&message.application, "name")
-            .and_then(text)
-            .unwrap_or_default();
-        let token = match &message.body {
-            Body::Value(value) => text(value).unwrap_or_default(),
-            Body::Data(_) | Body::Empty => String::new(),
-        };
-        let path = path_of(&name);
-        let bytes = match self.hub.check_events(&token, path) {
-            Ok(expires) => {
-                self.grants.add(path, expires);
-                answer(&id, 202, "Accepted", None)
-            }
-            Err(error) => {
-                tracing::info!(name, %error, "token refused");
-                answer(&id, 401, &unauthorized(error, &name).description, None)
-            }
-        };
-        self.replies.push(CBS, to, bytes);
+    fn put_token(&mut self, message: Message) {
+        let hub = &self.hub;
+        self.grants
+            .put(message, &mut self.replies, ACCEPTED, |token, path| {
+                hub.check_events(token, path)
+            });
     }
 
     fn manage(&mut self, mut message: Message) {

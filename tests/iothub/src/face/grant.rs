@@ -1,6 +1,11 @@
 //! What a connection has been allowed by the tokens that it has put.
 
-use crate::{hub::now_ms, sas::covers};
+use super::{CBS, path_of, reply::Replies, unauthorized};
+use crate::{
+    amqp::{Body, Message, answer, lookup, text},
+    hub::now_ms,
+    sas::{SasError, covers},
+};
 
 /// Tokens of one connection.
 #[derive(Debug, Default)]
@@ -29,6 +34,36 @@ impl Grants {
             path: path.to_owned(),
             expires,
         });
+    }
+
+    /// Takes a put-token request if `check` says of its token and path until when it is good, and
+    /// answers with `accepted` or 401.
+    pub(super) fn put(
+        &mut self,
+        mut message: Message,
+        replies: &mut Replies,
+        accepted: i32,
+        check: impl FnOnce(&str, &str) -> Result<i64, SasError>,
+    ) {
+        let (id, to) = (message.id(), message.reply_to());
+        let name = lookup(&message.application, "name").and_then(text);
+        let name = name.unwrap_or_default();
+        let token = match &message.body {
+            Body::Value(value) => text(value).unwrap_or_default(),
+            Body::Data(_) | Body::Empty => String::new(),
+        };
+        let path = path_of(&name);
+        let bytes = match check(&token, path) {
+            Ok(expires) => {
+                self.add(path, expires);
+                answer(&id, accepted, "OK", None)
+            }
+            Err(error) => {
+                tracing::info!(name, %error, "token refused");
+                answer(&id, 401, &unauthorized(error, &name).description, None)
+            }
+        };
+        replies.push(CBS, to, bytes);
     }
 
     /// Whether `path` may be used now.

@@ -6,10 +6,7 @@ use percent_encoding::percent_decode_str;
 
 use super::{CBS, grant::Grants, no_such_node, path_of, reply::Replies, unauthorized};
 use crate::{
-    amqp::{
-        AmqpError, Attach, Body, Face, LinkId, Login, Message, Pulled, Role, answer, condition,
-        lookup, text,
-    },
+    amqp::{AmqpError, Attach, Body, Face, LinkId, Login, Message, Pulled, Role, condition, text},
     c2d::C2dMessage,
     hub::Hub,
     identity::Identity,
@@ -22,6 +19,9 @@ use crate::{
 const DEVICE_BOUND: &str = "messages/devicebound";
 /// Where services that know only the hub's host look for telemetry.
 const EVENTS: &str = "messages/events";
+
+/// IoT Hub answers 200 where Event Hubs answers 202.
+const ACCEPTED: i32 = 200;
 
 /// One connection's view of the hub.
 pub(super) struct HubFace {
@@ -41,29 +41,12 @@ impl HubFace {
         }
     }
 
-    fn put_token(&mut self, mut message: Message) {
-        let (id, to) = (message.id(), message.reply_to());
-        let name = lookup(&message.application, "name")
-            .and_then(text)
-            .unwrap_or_default();
-        let token = match &message.body {
-            Body::Value(value) => text(value).unwrap_or_default(),
-            Body::Data(_) | Body::Empty => String::new(),
-        };
-        let path = path_of(&name);
-        let checked = self.hub.check_service(&token, path, Right::ServiceConnect);
-        // IoT Hub answers 200 where Event Hubs answers 202.
-        let bytes = match checked {
-            Ok(expires) => {
-                self.grants.add(path, expires);
-                answer(&id, 200, "OK", None)
-            }
-            Err(error) => {
-                tracing::info!(name, %error, "token refused");
-                answer(&id, 401, &unauthorized(error, &name).description, None)
-            }
-        };
-        self.replies.push(CBS, to, bytes);
+    fn put_token(&mut self, message: Message) {
+        let hub = &self.hub;
+        self.grants
+            .put(message, &mut self.replies, ACCEPTED, |token, path| {
+                hub.check_service(token, path, Right::ServiceConnect)
+            });
     }
 
     fn redirect(&self, attach: &Attach) -> AmqpError {
