@@ -8,6 +8,7 @@ from functools import partial
 
 import cluster
 import pytest
+import requests
 from cluster import Stack, apply, eventually, kubectl, listed
 from fleet import Fleet
 from thingworx import Arrivals
@@ -137,6 +138,24 @@ def test_a_routing_group_that_is_null_is_refused_and_good_pods_are_untouched(sta
 def test_a_routing_group_that_is_empty_or_changed_is_refused_by_the_api_server(stack: Stack, group: str, words: str):
     said = apply(stack.resource(replicas=3, routingGroup=group), check=False)
     assert "is invalid" in said and words in said, said
+
+
+def test_no_secret_is_told_anywhere(stack: Stack):
+    ours = ["-l", f"app.kubernetes.io/instance={stack.CONNECTOR}"]
+    told = {
+        "children": kubectl("-n", stack.namespace, "get", "-o", "yaml",
+                            "deployments,replicasets,pods,configmaps,leases", *ours),
+        "resource and Events": kubectl("-n", stack.namespace, "get", "-o", "yaml", "aihc,events"),
+        "pods' logs": stack.logs(lines=-1),
+        "operator's log": kubectl("-n", "azure-iot-hub-connector", "logs", "--tail=-1",
+                                  "deployment/connector-azure-iot-hub-connector"),
+        "metrics": "".join(requests.get(f"http://{pod['status']['podIP']}:8080/metrics", timeout=10).text
+                           for pod in stack.ready_pods()),
+    }
+    assert all(told.values()), "nothing to look at"
+    for where, text in told.items():
+        for what, secret in (("application key", stack.app_key), ("hub's key", stack.policy_key)):
+            assert secret not in text, f"the {what} stands in the {where}"
 
 
 def test_deleting_the_resource_leaves_nothing_but_retained_claims(stack: Stack):
