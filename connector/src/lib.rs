@@ -14,3 +14,5 @@ pub mod platform;
 pub mod report;
 pub mod run;
 pub mod secret;
+pub mod shutdown;
+pub mod trust;

@@ -3,8 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use connector::{args::Args, log, run};
-use tokio::signal::unix::{SignalKind, signal};
+use connector::{args::Args, log, run, shutdown, trust};
 
 /// Bad usage, as in BSD's `sysexits.h`.
 const USAGE: u8 = 64;
@@ -22,24 +21,15 @@ async fn main() -> ExitCode {
     if args.check {
         return ExitCode::SUCCESS;
     }
+    if let Err(error) = trust::established(&settings) {
+        return fail(1, &error);
+    }
     if let Err(error) = log::start(&args.log, args.log_format) {
         return fail(USAGE, &error);
     }
     // Ours and the SDK's TLS both need to know it.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let stop = async {
-        let (Ok(mut term), Ok(mut int)) = (
-            signal(SignalKind::terminate()),
-            signal(SignalKind::interrupt()),
-        ) else {
-            return std::future::pending().await;
-        };
-        tokio::select! {
-            _ = term.recv() => tracing::info!("SIGTERM: draining"),
-            _ = int.recv() => tracing::info!("SIGINT: draining"),
-        }
-    };
-    match run::run(settings, &args, stop).await {
+    match run::run(settings, &args, shutdown::requested()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(error.exit_code(), &error),
     }

@@ -58,9 +58,7 @@ class Bench:
     def start(self, program: str, *arguments: object) -> None:
         log = (self.folder / f"{program}.log").open("a")
         self.processes[program] = subprocess.Popen(
-            [PROGRAMS / program, *map(str, arguments)], stderr=log, stdout=log,
-            env={**os.environ, "SSL_CERT_FILE": str(self.folder / "ca.crt")},
-        )
+            [PROGRAMS / program, *map(str, arguments)], stderr=log, stdout=log)
 
     def connector(self, routing_group: str = "") -> None:
         settings = self.folder / "settings.yaml"

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use alwayson::{BaseType, InfoTable, Request, Value};
 use tokio::time::Instant;
 
-use crate::platform::{Platform, Unwritten};
+use crate::platform::{Kind, Platform, Unwritten};
 
 /// Definitions older than this are fetched again: a change of a type is then noticed even if every
 /// value happens to fit the old one.
@@ -47,10 +47,16 @@ impl Definitions {
     /// As [`Platform::ask`].
     pub async fn fetch(platform: &Platform, thing: &str) -> Result<Arc<Self>, Unwritten> {
         let definitions = platform
-            .ask(&Request::call(thing, "GetPropertyDefinitions", None))
+            .ask(
+                Kind::Read,
+                &Request::call(thing, "GetPropertyDefinitions", None),
+            )
             .await?;
         let subscriptions = platform
-            .ask(&Request::call(thing, "GetPropertySubscriptions", None))
+            .ask(
+                Kind::Read,
+                &Request::call(thing, "GetPropertySubscriptions", None),
+            )
             .await?;
         let types = join(&definitions, &subscriptions);
         Ok(Arc::new(Self {

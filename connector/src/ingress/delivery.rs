@@ -1,8 +1,7 @@
 //! One batch of a lane → the platform, until it is settled: written, or passed and reported.
 //!
-//! A failure status never proves a message bad. It is passed only if its own Thing is the cause: a
-//! probe of another Thing on the same platform succeeds in the same moment. Else the platform is ill
-//! and the lane waits, however long.
+//! A failure status never proves a message bad. It is passed only if its own Thing is the cause: the
+//! same node does the same for other Things. Else the platform is ill and the lane waits, however long.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,11 +16,13 @@ use super::{
     map::{Mapped, PropertyValue, map},
     pass::{Pass, Reason},
 };
-use crate::platform::Unwritten;
+use crate::platform::{Kind, Unwritten};
 
 /// How often a Thing is tried before it is taken for the cause, spread over [`PAUSE`]s: a Thing that
 /// is being restarted on the platform is back within a second or two.
 const TRIES: u32 = 3;
+/// A Thing that fails while nothing is known of others is taken for the cause after this.
+const BUDGET: Duration = Duration::from_secs(10);
 /// First pause between tries; doubles up to [`MAX_PAUSE`].
 const PAUSE: Duration = Duration::from_millis(250);
 /// Longest pause while the platform is ill: its return is noticed within seconds.
@@ -86,14 +87,6 @@ struct Delivery {
     thing: Arc<str>,
 }
 
-/// What a refusal proves.
-enum Cause {
-    /// The Thing itself: other Things of the platform can be reached.
-    Thing(String),
-    /// The platform, or the way to it.
-    Platform,
-}
-
 impl Delivery {
     async fn run(&self, messages: &[Telemetry], known: Option<Known>) -> Known {
         let fresh = known.filter(|known| !known.is_stale(Instant::now()));
@@ -146,7 +139,7 @@ impl Delivery {
                 continue;
             }
             let request = request(&self.thing, part.iter().flatten());
-            let asked = self.until_settled(|| self.ingress.platform.ask(&request));
+            let asked = self.until_settled(|| self.ingress.platform.ask(Kind::Write, &request));
             let Err(refusal) = asked.await else {
                 self.ingress.metrics.values.inc_by(values as u64);
                 continue;
@@ -171,33 +164,24 @@ impl Delivery {
     where
         F: Future<Output = Result<T, Unwritten>>,
     {
-        let (mut blamed, mut pause) = (0, PAUSE);
+        let (mut blamed, mut since, mut pause) = (0, Instant::now(), PAUSE);
         loop {
-            let error = match attempt().await {
+            match attempt().await {
                 Ok(done) => return Ok(done),
-                Err(error) => error,
-            };
-            if let Cause::Thing(refusal) = self.cause(error).await {
-                blamed += 1;
-                if blamed >= TRIES {
-                    return Err(refusal);
+                Err(Unwritten::TooLarge(reason)) => return Err(reason),
+                Err(Unwritten::Refused { reason, proven, .. }) => {
+                    blamed += 1;
+                    if blamed >= TRIES && (proven || since.elapsed() >= BUDGET) {
+                        return Err(reason);
+                    }
+                }
+                Err(Unwritten::NodeIll { .. } | Unwritten::NoNode | Unwritten::Unanswered) => {
+                    (blamed, since) = (0, Instant::now());
                 }
             }
             sleep(pause).await;
             pause = (pause * 2).min(MAX_PAUSE);
             self.ingress.platform.wait_writable().await;
-        }
-    }
-
-    async fn cause(&self, error: Unwritten) -> Cause {
-        match error {
-            Unwritten::Refused { reason, .. } if self.ingress.platform.probe().await => {
-                Cause::Thing(reason)
-            }
-            Unwritten::TooLarge(reason) => Cause::Thing(reason),
-            Unwritten::Refused { .. } | Unwritten::NoNode | Unwritten::Unanswered => {
-                Cause::Platform
-            }
         }
     }
 

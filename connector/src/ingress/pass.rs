@@ -4,7 +4,10 @@ use alwayson::{InfoTable, Request, Value};
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use crate::{metrics::Metrics, platform::Platform};
+use crate::{
+    metrics::Metrics,
+    platform::{Kind, Platform},
+};
 
 /// The Thing on the platform that carries a connector's events.
 const HUB: &str = "ConnectionServicesHub";
@@ -76,7 +79,7 @@ impl Passes {
                 };
                 let request = Request::event(HUB, event, table(&pass));
                 // An event that the platform does not take is counted and logged already.
-                if let Err(error) = platform.ask(&request).await {
+                if let Err(error) = platform.ask(Kind::Read, &request).await {
                     tracing::debug!(%error, event, "the platform did not take an event");
                 }
             }

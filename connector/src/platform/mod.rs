@@ -1,12 +1,13 @@
 //! The nodes of the platform, and the way of a request to one of them.
 
 mod bind;
+mod health;
 mod nodes;
 mod routing_group;
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -14,7 +15,9 @@ use std::{
 
 use alwayson::{InfoTable, Node, Request, RequestError, Response, Status};
 use connector_config::NodeSelection;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
+
+use health::{Health, Verdict};
 
 pub use bind::Binder;
 pub use nodes::{NodesSettings, start as start_nodes};
@@ -34,21 +37,42 @@ pub struct Platform {
     selection: NodeSelection,
     /// A Thing that is known to be there: the hub Thing.
     probe: Arc<str>,
+    health: Arc<Mutex<Health>>,
     metrics: crate::metrics::Metrics,
+}
+
+/// What a request does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Asks.
+    Read,
+    /// Writes values.
+    Write,
 }
 
 /// Why a request was not carried out, as far as is known.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Unwritten {
-    /// A node answered with a failure.
+    /// A node answered with a failure, for which the Thing is to blame as far as can be seen: the node
+    /// answers a harmless question, and fails for no other Thing or succeeds for one.
     #[error("{reason} ({})", status.name())]
     Refused {
         /// The failure.
         status: Status,
         /// The platform's words.
         reason: String,
+        /// Something else was done on the same node a moment ago; without, it may be the node.
+        proven: bool,
     },
-    /// No node is connected and takes data.
+    /// A node answered with a failure because it is ill.
+    #[error("ThingWorx node {node} is ill: {reason}")]
+    NodeIll {
+        /// The node.
+        node: Arc<str>,
+        /// The platform's words.
+        reason: String,
+    },
+    /// No node is connected, well and takes data.
     #[error("no ThingWorx node is connected")]
     NoNode,
     /// No node that was asked has answered in time. The request may have been carried out.
@@ -74,6 +98,7 @@ impl Platform {
             next,
             selection,
             probe: hub_thing.into(),
+            health: Arc::default(),
             metrics,
         }
     }
@@ -84,28 +109,38 @@ impl Platform {
         self.nodes.clone()
     }
 
-    /// Sends a request to a node that is connected and takes data; if it does not answer, to another.
+    /// Sends a request to a node that is connected, well and takes data; if it does not answer, to
+    /// another.
     ///
     /// # Errors
     /// [`Unwritten`]; a failure status is never retried here.
-    pub async fn ask(&self, request: &Request) -> Result<InfoTable, Unwritten> {
+    pub async fn ask(&self, kind: Kind, request: &Request) -> Result<InfoTable, Unwritten> {
         let nodes = self.nodes.borrow().clone();
+        let thing: Arc<str> = request.entity.as_str().into();
         let mut asked = 0;
         for node in in_turn(&nodes, self.first(&request.entity, nodes.len())) {
-            if !node.writable() {
+            if !self.usable(node) {
                 continue;
             }
             let answer = node.request(request, REQUEST_TIMEOUT).await;
             let outcome = self.metrics.writes.with_label_values(&[outcome(&answer)]);
             outcome.inc();
             match answer {
-                Ok(response) if response.is_error() => return Err(refused(&response)),
-                Ok(response) => return Ok(response.content.unwrap_or_default()),
+                Ok(response) if response.is_error() => {
+                    return Err(self.refused(node, kind, &thing, &response).await);
+                }
+                Ok(response) => {
+                    if kind == Kind::Write {
+                        self.health(|health| health.wrote(node.name(), &thing, Instant::now()));
+                    }
+                    return Ok(response.content.unwrap_or_default());
+                }
                 Err(RequestError::TooLarge(what)) => {
                     return Err(Unwritten::TooLarge(what.to_string()));
                 }
                 Err(error) => {
                     tracing::debug!(node = %node.name(), %error, "no answer; trying another node");
+                    self.health(|health| health.rest(node.name(), Instant::now()));
                     asked += 1;
                 }
             }
@@ -117,19 +152,64 @@ impl Platform {
         })
     }
 
-    /// Whether the platform answers a harmless question about a Thing that is known to be there.
-    pub async fn probe(&self) -> bool {
-        let request = Request::call(self.probe.as_ref(), "GetPropertyDefinitions", None);
-        self.ask(&request).await.is_ok()
+    /// What a node's refusal proves; a node that is found ill rests.
+    async fn refused(
+        &self,
+        node: &Node,
+        kind: Kind,
+        thing: &Arc<str>,
+        response: &Response,
+    ) -> Unwritten {
+        let reason = response
+            .error_text()
+            .unwrap_or_else(|| "the platform gave no reason".to_owned());
+        let now = Instant::now();
+        let verdict = match kind {
+            // The question that follows is a read of another Thing.
+            Kind::Read => Verdict::Thing,
+            Kind::Write => self.health(|health| health.refused(node.name(), thing, now)),
+        };
+        if verdict != Verdict::Node && self.answers(node).await {
+            return Unwritten::Refused {
+                status: response.status,
+                reason,
+                proven: verdict == Verdict::Thing,
+            };
+        }
+        self.health(|health| health.rest(node.name(), Instant::now()));
+        let node = node.name().clone();
+        tracing::debug!(%node, reason, "the node is ill; leaving it alone for a while");
+        Unwritten::NodeIll { node, reason }
     }
 
-    /// Waits until a node is connected and takes data.
+    /// Whether a node answers a harmless question about a Thing that is known to be there.
+    async fn answers(&self, node: &Node) -> bool {
+        let request = Request::call(self.probe.as_ref(), "GetPropertyDefinitions", None);
+        let answer = node.request(&request, REQUEST_TIMEOUT).await;
+        answer.is_ok_and(|response| !response.is_error())
+    }
+
+    fn health<T>(&self, with: impl FnOnce(&mut Health) -> T) -> T {
+        // No code under this lock leaves the state half changed.
+        with(&mut self.health.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn usable(&self, node: &Node) -> bool {
+        node.writable() && self.health(|health| health.may_be_asked(node.name(), Instant::now()))
+    }
+
+    /// Waits until a node is connected, well and takes data.
     pub async fn wait_writable(&self) {
         // A node's queue draining is not announced, so look again now and then.
         const LOOK: Duration = Duration::from_millis(100);
-        while !self.nodes.borrow().iter().any(Node::writable) {
+        while !self.any_usable() {
             tokio::time::sleep(LOOK).await;
         }
+    }
+
+    fn any_usable(&self) -> bool {
+        let nodes = self.nodes.borrow().clone();
+        nodes.iter().any(|node| self.usable(node))
     }
 
     fn first(&self, thing: &str, nodes: usize) -> usize {
@@ -160,15 +240,5 @@ fn outcome(answer: &Result<Response, RequestError>) -> &'static str {
         Ok(response) if response.is_error() => "refused",
         Ok(_) => "taken",
         Err(_) => "unanswered",
-    }
-}
-
-fn refused(response: &Response) -> Unwritten {
-    let reason = response
-        .error_text()
-        .unwrap_or_else(|| "the platform gave no reason".to_owned());
-    Unwritten::Refused {
-        status: response.status,
-        reason,
     }
 }

@@ -188,7 +188,8 @@ fn environment(spec: &Validated) -> Vec<EnvVar> {
         field("SECRET_DIGEST", &annotated(annotation::SECRET_DIGEST)),
     ];
     if volumes::hub_ca(spec).is_some() {
-        // The only way to give a certificate to Microsoft's Event Hubs SDK for Rust.
+        // The only way to give a certificate to Microsoft's Event Hubs SDK for Rust. Without it, the
+        // program would start itself anew.
         environment.push(EnvVar {
             name: "SSL_CERT_FILE".to_owned(),
             value: Some(mount::HUB_CA.to_owned()),

@@ -28,6 +28,7 @@ use crate::{
 
 const KEY: &str = "key";
 const DEVICE: &str = "dev";
+const OTHER: &str = "other";
 /// Whatever has not happened by then will not.
 const SOON: Duration = Duration::from_secs(30);
 
@@ -200,12 +201,12 @@ impl Drop for World {
     }
 }
 
-fn event(sequence: i64, body: &str) -> Event {
+fn event(device: &str, sequence: i64, body: &str) -> Event {
     Event {
         partition_offset: Offset::new(sequence.to_string()),
         sequence,
         enqueued_ms: 1_700_000_000_000 + sequence,
-        device: Some(DEVICE.into()),
+        device: Some(device.into()),
         module: None,
         source: MessageSource::Telemetry,
         body: body.to_owned().into(),
@@ -217,10 +218,14 @@ fn event(sequence: i64, body: &str) -> Event {
 }
 
 async fn world(start: StartPosition) -> World {
+    world_of(1, start).await
+}
+
+async fn world_of(nodes: usize, start: StartPosition) -> World {
     let any: SocketAddr = ([127, 0, 0, 1], 0).into();
     let end = CancellationToken::new();
     let config = thingworx_standin::Config {
-        nodes: vec![any],
+        nodes: vec![any; nodes],
         rest: any,
         tls: None,
         cluster: ClusterSettings {
@@ -235,15 +240,16 @@ async fn world(start: StartPosition) -> World {
     };
     let mut device = Thing::of("RemoteThing");
     device.properties.insert("n".into(), property);
+    standin.cluster.define(OTHER, device.clone());
     standin.cluster.define(DEVICE, device);
     standin
         .cluster
         .define("Hub", Thing::of("AzureIotHubTemplate"));
 
     let (requests, _) = tokio::sync::mpsc::channel(1);
-    let url = format!("ws://{}/Thingworx/WS", standin.nodes[0]);
+    let url = |node| format!("ws://{node}/Thingworx/WS").parse().unwrap();
     let settings = NodesSettings {
-        urls: vec![url.parse().unwrap()],
+        urls: standin.nodes.iter().map(url).collect(),
         service: None,
         tls: TlsSettings::default(),
         pipes: NonZeroU8::MIN,
@@ -284,7 +290,12 @@ impl World {
     }
 
     fn send_one(&self, sequence: i64, body: &str) {
-        self.hub.events.lock().unwrap().push(event(sequence, body));
+        self.send_from(DEVICE, sequence, body);
+    }
+
+    fn send_from(&self, device: &str, sequence: i64, body: &str) {
+        let event = event(device, sequence, body);
+        self.hub.events.lock().unwrap().push(event);
         self.hub.added.notify_waiters();
     }
 
@@ -409,6 +420,44 @@ async fn what_can_never_be_written_is_passed_and_holds_up_nothing() {
         .passed
         .with_label_values(&["protocol"]);
     assert_eq!(passed.get(), 2);
+}
+
+/// A probe that went to a healthy node blamed the Thing for the ill node's refusals.
+#[tokio::test]
+async fn nothing_is_passed_because_one_node_refuses_everything() {
+    let world = world_of(2, StartPosition::Earliest).await;
+    world
+        .eventually("both nodes take data", |world| {
+            let nodes = world.ingress.platform.nodes();
+            let all = nodes.borrow().clone();
+            all.iter().all(alwayson::Node::writable)
+        })
+        .await;
+    let ill = |on| Fault::FailAll { node: Some(0), on };
+    world.standin.cluster.fault(&ill(true));
+    let (stop, task) = world.start(None);
+    for sequence in 0..200 {
+        let device = if sequence % 2 == 0 { DEVICE } else { OTHER };
+        world.send_from(device, sequence, &format!("{{\"n\":{sequence}}}"));
+        sleep(Duration::from_millis(10)).await;
+    }
+    world
+        .eventually("all is written to the node that is well", |world| {
+            let other = world.standin.cluster.written(OTHER).len();
+            world.written().len() == 100 && other == 100
+        })
+        .await;
+    stop.cancel();
+    task.await.unwrap();
+    assert_eq!(
+        world.written(),
+        (0..200).step_by(2).collect::<Vec<_>>(),
+        "in order"
+    );
+    let passed = &world.ingress.metrics.passed;
+    for reason in ["thing_not_found", "write_property", "protocol"] {
+        assert_eq!(passed.with_label_values(&[reason]).get(), 0, "{reason}");
+    }
 }
 
 #[tokio::test]
