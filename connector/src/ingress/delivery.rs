@@ -6,19 +6,32 @@
 
 use std::{sync::Arc, time::Duration};
 
-use alwayson::{BaseType, Field, InfoTable, Request, Value};
-use tokio::time::{Instant, sleep};
+use alwayson::{InfoTable, Request, Value};
+use iothub::{Class, HubError};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     Ingress,
-    decode::Telemetry,
+    decode::{Content, Message, Wrong},
     definition::Definitions,
     lane::Batch,
-    map::{Mapped, PropertyValue, map},
-    pass::{Pass, Reason},
+    map::{self, Mapped, PropertyValue},
+    notice::{Lifecycle, TwinChange},
+    pass::{Detail, HUB, Pass, Reason, shown},
+    request::{parts, request},
+    shadow::Shadow,
+    twin::{Part, Step, Twin, step},
 };
 use crate::platform::Unwritten;
 
+/// Wrong values that the words of one report name.
+const MAX_TOLD: usize = 10;
+/// How long a twin is tried to be read. Then the change is passed, so that telemetry does not wait for
+/// the hub's REST face; the next change reads the whole twin.
+const TWIN: Duration = Duration::from_secs(8);
+/// For so long after that no twin of the Thing is tried: a hundred changes that wait must not take a
+/// hundred times [`TWIN`].
+const TWIN_PAUSE: Duration = Duration::from_secs(10);
 /// How often a Thing is tried before it is taken for the cause, spread over [`PAUSE`]s: a Thing that
 /// is being restarted on the platform is back within a second or two.
 const TRIES: u32 = 3;
@@ -48,6 +61,13 @@ impl Known {
             Self::Missing(since) => now - *since >= MISSING,
         }
     }
+
+    fn may_refresh(&self, now: Instant) -> bool {
+        match self {
+            Self::Definitions(definitions) => definitions.may_refresh(now),
+            Self::Missing(_) => false,
+        }
+    }
 }
 
 /// A settled batch.
@@ -58,6 +78,8 @@ pub struct Delivered {
     pub sequences: Vec<i64>,
     /// What was learned of the Thing.
     pub known: Option<Known>,
+    /// What the hub has said of it.
+    pub shadow: Shadow,
 }
 
 /// Settles a batch. Ends only when every message is written, or passed and reported; dropping the
@@ -67,17 +89,19 @@ pub async fn deliver(ingress: Ingress, batch: Batch) -> Delivered {
         thing,
         messages,
         known,
+        mut shadow,
     } = batch;
     let sequences = messages.iter().map(|message| message.sequence).collect();
     let delivery = Delivery {
         ingress,
         thing: thing.clone(),
     };
-    let known = delivery.run(&messages, known).await;
+    let known = delivery.run(&messages, known, &mut shadow).await;
     Delivered {
         thing,
         sequences,
-        known: Some(known),
+        known,
+        shadow,
     }
 }
 
@@ -95,37 +119,181 @@ enum Cause {
 }
 
 impl Delivery {
-    async fn run(&self, messages: &[Telemetry], known: Option<Known>) -> Known {
+    async fn run(
+        &self,
+        messages: &[Message],
+        known: Option<Known>,
+        shadow: &mut Shadow,
+    ) -> Option<Known> {
+        let writes = |one: &&Message| !matches!(one.content, Content::Lifecycle(_));
+        let count = messages.iter().filter(writes).count();
+        let (known, telemetry) = match count {
+            0 => (known, Vec::new()),
+            _ => self.telemetry(messages, known).await,
+        };
+        if matches!(known, Some(Known::Missing(_))) {
+            self.pass_missing(count);
+        }
+        let mut telemetry = telemetry.into_iter();
+        let mut rows = Vec::new();
+        for message in messages {
+            let telemetry = telemetry.next().unwrap_or_default();
+            let mapped = match (&message.content, &known) {
+                (Content::Lifecycle(lifecycle), _) => {
+                    self.fire(lifecycle).await;
+                    shadow.forget();
+                    continue;
+                }
+                (Content::Telemetry(_), _) => telemetry,
+                (Content::Twin(change), Some(Known::Definitions(definitions))) => {
+                    self.twin(change, definitions, shadow).await
+                }
+                (Content::Connection(change), Some(Known::Definitions(definitions))) => {
+                    match &self.ingress.messages.connection_property {
+                        Some(name) if shadow.is_news(change) => {
+                            map::connection(change, name, definitions)
+                        }
+                        _ => continue,
+                    }
+                }
+                (Content::Twin(_) | Content::Connection(_), _) => continue,
+            };
+            rows.extend(mapped.rows);
+            self.pass_wrong(&mapped.wrong);
+        }
+        self.write(rows).await;
+        known
+    }
+
+    /// What is known of the Thing, as fresh as these messages need it, and what that makes of their
+    /// telemetry, message by message.
+    async fn telemetry(
+        &self,
+        messages: &[Message],
+        known: Option<Known>,
+    ) -> (Option<Known>, Vec<Mapped>) {
+        let map = |known: &Known| match known {
+            Known::Missing(_) => Vec::new(),
+            Known::Definitions(definitions) => messages
+                .iter()
+                .map(|message| match &message.content {
+                    Content::Telemetry(telemetry) => map::telemetry(telemetry, definitions),
+                    Content::Twin(_) | Content::Lifecycle(_) | Content::Connection(_) => {
+                        Mapped::default()
+                    }
+                })
+                .collect::<Vec<_>>(),
+        };
         let fresh = known.filter(|known| !known.is_stale(Instant::now()));
         let known = match fresh {
             Some(known) => known,
             None => self.look_up().await,
         };
-        let Known::Definitions(mut definitions) = known else {
-            self.pass_missing(messages.len());
-            return known;
-        };
-        let mut mapped: Vec<Mapped> = messages.iter().map(|one| map(one, &definitions)).collect();
-        let unfit = |mapped: &[Mapped]| {
-            mapped
-                .iter()
-                .any(|one| !one.unknown.is_empty() || !one.wrong.is_empty())
-        };
-        if unfit(&mapped) && definitions.may_refresh(Instant::now()) {
+        let mapped = map(&known);
+        if known.may_refresh(Instant::now()) && mapped.iter().any(Mapped::is_unfit) {
             // A property may have been added, or its type changed, while its messages flow.
-            let Known::Definitions(again) = self.look_up().await else {
-                self.pass_missing(messages.len());
-                return Known::Missing(Instant::now());
-            };
-            definitions = again;
-            mapped = messages.iter().map(|one| map(one, &definitions)).collect();
+            let known = self.look_up().await;
+            let mapped = map(&known);
+            return (Some(known), mapped);
         }
-        for one in &mapped {
-            self.pass_wrong(one);
+        (Some(known), mapped)
+    }
+
+    async fn twin(
+        &self,
+        one: &TwinChange,
+        definitions: &Definitions,
+        shadow: &mut Shadow,
+    ) -> Mapped {
+        if !map::takes_twin(one, definitions) {
+            return Mapped::default();
         }
-        self.write(mapped.into_iter().map(|one| one.values).collect())
-            .await;
-        Known::Definitions(definitions)
+        let next = step(shadow.twin(&one.module), &one.change);
+        let (twin, parts) = match (next, shadow.take_twin(&one.module)) {
+            (Step::Apply, Some(mut twin)) => {
+                let parts = twin.apply(&one.change);
+                (twin, parts)
+            }
+            (Step::Known, Some(mut twin)) => {
+                twin.see(&one.change);
+                (twin, Vec::new())
+            }
+            _ => match self.read_twin(one, shadow).await {
+                Some(twin) => (twin, Part::ALL.to_vec()),
+                None => return Mapped::default(),
+            },
+        };
+        let mapped = map::twin(one, &twin, &parts, definitions);
+        shadow.put_twin(&one.module, twin);
+        mapped
+    }
+
+    /// Reads a twin that is at least as new as the change; none if it is gone, or the change is passed.
+    async fn read_twin(&self, one: &TwinChange, shadow: &mut Shadow) -> Option<Twin> {
+        let mut why = "it could not be read a moment ago".to_owned();
+        if !shadow.is_unreadable(Instant::now()) {
+            let read = self.try_twin(one, &mut why);
+            if let Ok(Some(read)) = timeout(TWIN, read).await {
+                return read;
+            }
+            shadow.unreadable(Instant::now() + TWIN_PAUSE);
+        }
+        let message = format!(
+            "a change of the twin of {} is not written, because the twin cannot be read: {why}",
+            self.thing
+        );
+        self.pass(Reason::Internal, message, Detail::None);
+        None
+    }
+
+    /// Tries until there is an answer: the twin, or that it is gone. None if trying on is of no use.
+    async fn try_twin(&self, one: &TwinChange, why: &mut String) -> Option<Option<Twin>> {
+        let mut pause = PAUSE;
+        "the hub has not answered in time".clone_into(why);
+        loop {
+            let read = self.ingress.twins.twin(&self.thing, one.module.as_deref());
+            match read.await {
+                Ok(document) => match Twin::read(&document, &one.change) {
+                    Some(twin) if twin.is_at(&one.change) => return Some(Some(twin)),
+                    _ => "the hub still gives an older one".clone_into(why),
+                },
+                // Deleted in the meantime: nobody misses its twin.
+                Err(HubError::DeviceNotFound { .. }) => return Some(None),
+                Err(error) => {
+                    *why = error.to_string();
+                    match error {
+                        HubError::Throttled {
+                            retry_after: Some(wait),
+                        } => pause = pause.max(wait),
+                        error if !matches!(error.class(), Class::Transient | Class::Throttled) => {
+                            return None;
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(MAX_PAUSE);
+        }
+    }
+
+    /// Fires the event by which PTC's connector tells that a device was created or deleted.
+    async fn fire(&self, lifecycle: &Lifecycle) {
+        let Lifecycle { status, twin } = lifecycle;
+        let data = InfoTable::one_row([
+            ("deviceId", Value::string(self.thing.as_ref())),
+            ("status", Value::string(status.as_str())),
+            ("twin", Value::json(twin.to_string())),
+        ]);
+        let event = Request::event(HUB, "AzureThingLifecycleEvent", data);
+        let asked = self.until_settled(|| self.ingress.platform.ask(&event));
+        if let Err(refusal) = asked.await {
+            let message = format!(
+                "{HUB} does not take AzureThingLifecycleEvent ({status} of {}): {refusal}",
+                self.thing
+            );
+            self.pass(Reason::Internal, message, Detail::None);
+        }
     }
 
     async fn look_up(&self) -> Known {
@@ -136,15 +304,14 @@ impl Delivery {
         }
     }
 
-    /// Writes the values of messages in order; a refused request is halved until the message at fault
-    /// stands alone, so that it takes no other with it.
-    async fn write(&self, messages: Vec<Vec<PropertyValue>>) {
-        let mut todo = vec![messages];
+    /// Writes rows of values in order; a refused request is halved until the row at fault stands alone,
+    /// so that it takes no other with it.
+    async fn write(&self, rows: Vec<Vec<PropertyValue>>) {
+        let mut todo = parts(rows);
+        // The first is taken first.
+        todo.reverse();
         while let Some(mut part) = todo.pop() {
             let values: usize = part.iter().map(Vec::len).sum();
-            if values == 0 {
-                continue;
-            }
             let request = request(&self.thing, part.iter().flatten());
             let asked = self.until_settled(|| self.ingress.platform.ask(&request));
             let Err(refusal) = asked.await else {
@@ -160,7 +327,8 @@ impl Delivery {
                     "the platform refuses values of Thing {}: {refusal}",
                     self.thing
                 );
-                self.pass(Reason::WriteProperty, message);
+                let refused = Detail::refused(part.iter().flatten());
+                self.pass(Reason::WriteProperty, message, refused);
             }
         }
     }
@@ -209,55 +377,35 @@ impl Delivery {
         for _ in 1..messages {
             self.ingress.passes.count(Reason::ThingNotFound);
         }
-        self.pass(Reason::ThingNotFound, message);
+        self.pass(Reason::ThingNotFound, message, Detail::None);
     }
 
-    fn pass_wrong(&self, mapped: &Mapped) {
-        if mapped.wrong.is_empty() {
+    fn pass_wrong(&self, wrong: &[Wrong]) {
+        if wrong.is_empty() {
             return;
         }
-        let list: Vec<String> = mapped
-            .wrong
-            .iter()
-            .map(|(name, base)| format!("{name} is no {}", base.name()))
-            .collect();
-        self.pass(
-            Reason::Protocol,
-            format!("values of the wrong type: {}", list.join(", ")),
+        let list = wrong.iter().take(MAX_TOLD).map(|one| {
+            let Wrong {
+                name,
+                wanted,
+                needed,
+            } = one;
+            format!("{} ({wanted} needs {needed})", shown(name))
+        });
+        let message = format!(
+            "{} value(s) of the wrong type: {}",
+            wrong.len(),
+            list.collect::<Vec<_>>().join(", ")
         );
+        self.pass(Reason::Protocol, message, Detail::wrong(wrong));
     }
 
-    fn pass(&self, reason: Reason, message: String) {
+    fn pass(&self, reason: Reason, message: String, detail: Detail) {
         self.ingress.passes.pass(Pass {
             reason,
             thing: self.thing.to_string(),
             message,
+            detail,
         });
     }
-}
-
-/// `UpdateSubscribedPropertyValues` with one row per value, in order.
-fn request<'a>(thing: &str, values: impl Iterator<Item = &'a PropertyValue>) -> Request {
-    let mut table = InfoTable::new(vec![
-        Field::new("name", BaseType::String),
-        Field::new("value", BaseType::Variant),
-        Field::new("time", BaseType::DateTime),
-        Field::new("quality", BaseType::String),
-    ]);
-    for PropertyValue {
-        name,
-        value,
-        time_ms,
-    } in values
-    {
-        // A row of four cells for four fields always fits.
-        let _ = table.push(&[
-            Value::string(name.as_str()),
-            Value::Variant(Box::new(value.clone())),
-            Value::DateTime(*time_ms),
-            Value::string("GOOD"),
-        ]);
-    }
-    let params = InfoTable::one_row([("values", Value::InfoTable(table))]);
-    Request::call(thing, "UpdateSubscribedPropertyValues", Some(params))
 }

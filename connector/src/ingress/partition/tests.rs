@@ -14,6 +14,7 @@ use connector_config::NodeSelection;
 use iothub::{
     EventSource, MessageSource, Offset, PartitionId, PartitionProperties, SourceIdentity,
 };
+use serde_json::Value as Json;
 use thingworx_standin::{ClusterSettings, Fault, Property, Remote, Running, Thing};
 use tokio::sync::Notify;
 
@@ -51,6 +52,9 @@ struct Hub {
     refuse: Mutex<VecDeque<HubError>>,
     cut: Mutex<Option<HubError>>,
     opened: Mutex<Vec<Position>>,
+    /// The twin of the device, and how often it was read.
+    twin: Mutex<Option<Json>>,
+    read: Mutex<u32>,
 }
 
 struct Source(Arc<Hub>, SourceIdentity);
@@ -96,6 +100,15 @@ impl EventSource for Source {
 
     fn identity(&self) -> &SourceIdentity {
         &self.1
+    }
+}
+
+#[async_trait]
+impl iothub::TwinReader for Hub {
+    async fn twin(&self, device: &str, _: Option<&str>) -> Result<Json, HubError> {
+        *self.read.lock().unwrap() += 1;
+        let gone = || HubError::DeviceNotFound { id: device.into() };
+        self.twin.lock().unwrap().clone().ok_or_else(gone)
     }
 }
 
@@ -261,7 +274,9 @@ async fn world(start: StartPosition) -> World {
     };
     let ingress = Ingress {
         source: Arc::new(Source(hub.clone(), identity)),
-        passes: Passes::start(platform.clone(), metrics.clone()),
+        twins: hub.clone(),
+        messages: Arc::default(),
+        passes: Passes::start(platform.clone(), metrics.clone(), "AzureIot-me"),
         platform,
         start,
         metrics,
@@ -533,3 +548,5 @@ async fn an_evicted_reader_that_cannot_confirm_its_claim_drops_what_is_unsent() 
     task.await.unwrap();
     assert_eq!(*world.store.released.lock().unwrap(), Some(Some(4)));
 }
+
+mod kinds;
