@@ -249,6 +249,7 @@ impl Parts {
             end.clone(),
         );
         let (in_flight, busy) = watch::channel(0);
+        let twins = Arc::new(hub.rest.clone());
         let server = Server {
             hub,
             own: Arc::new(OwnNames {
@@ -269,7 +270,9 @@ impl Parts {
                 source: source.clone(),
                 platform: platform.clone(),
                 start: settings.iot_hub.event_hubs.start,
-                passes: Passes::start(platform.clone(), metrics.clone()),
+                twins,
+                messages: Arc::new(settings.iot_hub.messages.clone()),
+                passes: Passes::start(platform.clone(), metrics.clone(), member.as_str()),
                 metrics: metrics.clone(),
                 reporter: reporter.clone(),
             };

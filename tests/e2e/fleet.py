@@ -64,14 +64,21 @@ class Fleet:
         answer = MethodResponse.create_from_method_request(request, 200, request.payload.get("text"))
         await device.client.send_method_response(answer)
 
-    def send(self, device: str, body: dict | str | bytes) -> None:
+    def send(self, device: str, body: dict | str | bytes, content_type: str = "application/json",
+             encoding: str = "utf-8", **properties: str) -> None:
         """Sends one message and waits until the hub has taken it."""
-        self._run(self._send(self.devices[device], body), 30)
+        self._run(self._send(self.devices[device], body, content_type, encoding, properties), 30)
 
-    async def _send(self, device: Device, body: dict | str | bytes) -> None:
+    async def _send(self, device: Device, body: dict | str | bytes, content_type: str = "application/json",
+                    encoding: str = "utf-8", properties: dict[str, str] | None = None) -> None:
         message = Message(json.dumps(body) if isinstance(body, dict) else body)
-        message.content_type, message.content_encoding = "application/json", "utf-8"
+        message.content_type, message.content_encoding = content_type, encoding or None
+        message.custom_properties.update(properties or {})
         await device.client.send_message(message)
+
+    def report(self, device: str, patch: dict) -> None:
+        """Reports twin properties and waits until the hub has taken them."""
+        self._run(self.devices[device].client.patch_twin_reported_properties(patch), 30)
 
     def telemetry(self, count: int, rate: float) -> Telemetry:
         """Begins to send `count` numbered messages from each device, `rate` a second altogether."""

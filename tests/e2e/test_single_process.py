@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import gzip
+import json
 import os
 import secrets
 import signal
@@ -49,7 +51,8 @@ class Bench:
         self.start("iothub-standin", "--hub-host", HUB, "--events-host", EVENTS, "--entity", "telemetry",
                    "--consumer-group", "thingworx", "--policy", f"service:{policy_key}:ServiceConnect",
                    "--hub-amqp", f"{HUB}:5671", "--events-amqp", f"{EVENTS}:5671", "--mqtt", f"{HUB}:8883",
-                   "--https", f"{HUB}:443", "--control", f"{HUB}:8090", *tls)
+                   "--https", f"{HUB}:443", "--control", f"{HUB}:8090",
+                   "--route", "lifecycle,twin,connection", *tls)
         self.thingworx = Thingworx(f"http://{PLATFORM}:8080", self.app_key)
         self.hub = Hub(f"http://{HUB}:8090", HUB)
         eventually("the platform's stand-in is ready", self.thingworx.ready, 20)
@@ -72,6 +75,7 @@ thingworx:
 iotHub:
   connectionString: {{file: {self.folder}/service}}
   eventHubs: {{connectionString: {{file: {self.folder}/events}}, consumerGroup: thingworx}}
+  messages: {{time: Property, timeField: at, connectionProperty: online}}
   tls: {{ca: {{file: {self.folder}/ca.crt}}}}
 checkpoints: {{file: {{path: {self.folder}/checkpoints.json}}}}
 """)
@@ -127,7 +131,11 @@ def test_telemetry_of_every_base_type_becomes_property_values(bench: Bench, devi
     devices.send("dev-0", {
         "seq": 0, "temperature": "21.5", "name": "téxt", "count": 2**53 + 1, "on": "TRUE",
         "at": "2021-10-19T08:06:08.641Z", "place": {"latitude": 47.5, "longitude": 8.25, "elevation": 430},
-        "state": {"a": [1, None]}, "no such property": 1,
+        "state": {"a": [1, None]}, "no such property": 1, "picture": "iVBORw==", "point": [1, 2.5, 3],
+        "note": "a\nb", "tags": "Site:A;Site:B", "table": {
+            "dataShape": {"fieldDefinitions": {"x": {"name": "x", "baseType": "NUMBER", "ordinal": 1}}},
+            "rows": [{"x": "1.5"}, {"x": None}],
+        },
     })
     devices.devices["dev-0"].sent = 1
     value = lambda name: bench.thingworx.value("dev-0", name)  # noqa: E731
@@ -139,6 +147,58 @@ def test_telemetry_of_every_base_type_becomes_property_values(bench: Bench, devi
     assert value("at") == 1634630768641
     assert value("place")["latitude"] == 47.5 and value("place")["elevation"] == 430
     assert value("state") == {"a": [1, None]}
+    assert value("picture") == "iVBORw=="
+    assert value("point") == {"x": 1, "y": 2.5, "z": 3}
+    assert value("note") == "a\nb"
+    assert value("tags") == "Site:A;Site:B"
+    assert [row.get("x") for row in value("table")["rows"]] == [1.5, None]
+
+
+def test_arrays_compressed_bodies_and_charsets_are_read_and_a_property_gives_the_time(
+    bench: Bench, devices: Fleet
+):
+    seen = len(bench.thingworx.values())
+    many = json.dumps([{"name": "one"}, {"name": "two"}, 7]).encode()
+    devices.send("dev-1", gzip.compress(many), encoding="gzip", at="1000")
+    devices.send("dev-1", '{"name":"drei ü"}'.encode("iso-8859-1"),
+                 content_type="application/json; charset=iso-8859-1", encoding="", at="1970-01-01T00:00:05Z")
+    # A bomb: 2 MiB in 2 KiB. It is passed, and what follows is not held up.
+    devices.send("dev-1", gzip.compress(b" " * (2 << 20)), encoding="gzip")
+    devices.send("dev-1", "\ufeff{\"name\":\"last\"}".encode("utf-16-be"), encoding="", at="6000")
+    eventually("the last is written", lambda: bench.thingworx.value("dev-1", "name") == "last", 20)
+    written = [
+        (one["value"], one["timeMs"]) for one in bench.thingworx.values(seen)
+        if one["thing"] == "dev-1" and one["property"] == "name"
+    ]
+    assert [(json.loads(value), time) for value, time in written] == [
+        ("one", 1000), ("two", 1001), ("drei ü", 5000), ("last", 6000)]
+    told = lambda: [  # noqa: E731
+        one["data"]["rows"][0]["message"] for one in bench.thingworx.events()
+        if one["event"] == "ProtocolError" and one["data"]["rows"][0]["ThingName"] == "dev-1"
+    ]
+    eventually("element and bomb are told", lambda: len(told()) >= 2, 20)
+    assert any("[2]" in text for text in told()), told()
+    assert any("inflated" in text for text in told()), told()
+
+
+def test_what_a_device_reports_of_itself_becomes_the_whole_twin_on_its_thing(bench: Bench, devices: Fleet):
+    reported = lambda: bench.thingworx.value("dev-2", "twinReported")  # noqa: E731
+    devices.report("dev-2", {"fw": {"version": 1, "ok": True}, "gone": 1})
+    eventually("the twin is written", lambda: reported() == {"fw": {"version": 1, "ok": True}, "gone": 1}, 20)
+    devices.report("dev-2", {"fw": {"version": 2}, "gone": None})
+    eventually("a change is merged", lambda: reported() == {"fw": {"version": 2, "ok": True}}, 20)
+
+
+def test_devices_that_are_made_and_connect_are_told_to_the_platform(bench: Bench, devices: Fleet):
+    eventually("a device that is connected shows so", lambda: bench.thingworx.value("dev-3", "online") is True, 20)
+    bench.hub.register(["newcomer"])
+    told = lambda: [  # noqa: E731
+        one["data"]["rows"][0] for one in bench.thingworx.events() if one["event"] == "AzureThingLifecycleEvent"
+    ]
+    eventually("the newcomer is told", lambda: any(one["deviceId"] == "newcomer" for one in told()), 20)
+    row = next(one for one in told() if one["deviceId"] == "newcomer")
+    assert row["status"] == "createDeviceIdentity"
+    assert row["twin"]["deviceId"] == "newcomer"
 
 
 def test_a_property_write_reaches_the_device_and_changes_no_value(bench: Bench, devices: Fleet):

@@ -136,7 +136,9 @@ def device_thing(hub: str) -> dict:
     """A device with a property of every base type that telemetry can have, and one remote service."""
     types = {
         "seq": "INTEGER", "temperature": "NUMBER", "name": "STRING", "count": "LONG", "on": "BOOLEAN",
-        "at": "DATETIME", "place": "LOCATION", "state": "JSON", "setpoint": "INTEGER",
+        "at": "DATETIME", "place": "LOCATION", "state": "JSON", "setpoint": "INTEGER", "note": "TEXT",
+        "tags": "TAGS", "picture": "IMAGE", "point": "VEC3", "table": "INFOTABLE", "online": "BOOLEAN",
+        "twinReported": "JSON", "twinDesired": "JSON", "twinTags": "JSON",
     }
     return {
         "template": "AzureIotThing",

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::Messages;
+
 /// How the connector reaches the IoT Hub. `S` is where a secret comes from, `C` where a certificate
 /// does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -16,6 +18,9 @@ pub struct IotHub<S, C> {
     pub connection_string: S,
     /// The hub's built-in endpoint, from which telemetry is read.
     pub event_hubs: EventHubs<S>,
+    /// How messages of the hub become property values. Everything has a default.
+    #[serde(default)]
+    pub messages: Messages,
     /// How the hub's certificates are checked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<HubTls<C>>,
@@ -62,6 +67,7 @@ impl<S, C> IotHub<S, C> {
         let Self {
             connection_string,
             event_hubs,
+            messages,
             tls,
         } = self;
         let EventHubs {
@@ -76,6 +82,7 @@ impl<S, C> IotHub<S, C> {
                 consumer_group,
                 start,
             },
+            messages,
             tls: tls.map(|tls| HubTls { ca: tls.ca.map(ca) }),
         }
     }
@@ -89,6 +96,8 @@ impl<S, C> IotHub<S, C> {
             let what = "is empty; make a consumer group on the hub for this connector alone";
             return Err(("eventHubs.consumerGroup".into(), what.into()));
         }
-        Ok(())
+        self.messages
+            .check()
+            .map_err(|(field, what)| (format!("messages.{field}"), what))
     }
 }

@@ -10,6 +10,7 @@
 mod iothub;
 mod load;
 mod member;
+mod messages;
 mod name;
 mod source;
 mod store;
@@ -21,6 +22,7 @@ pub mod label;
 pub use iothub::{EventHubs, HubTls, IotHub, StartPosition};
 pub use load::{LoadError, Settings, load, parse};
 pub use member::{MemberReport, Phase, ReportClass};
+pub use messages::{Messages, ValueTime};
 pub use name::{InvalidName, RoutingGroup, ThingName};
 pub use source::{File, digest8};
 pub use store::{Checkpoints, FileStore, KubernetesStore};

@@ -204,6 +204,21 @@ checkpoints: {kubernetes: {connector: factory, connectorUid: 1-2-3}}
                 "iotHub.eventHubs.consumerGroup",
             ),
             (
+                "eventHubs:",
+                "messages: {time: Body}\n  eventHubs:",
+                "iotHub.messages.timeField: is missing",
+            ),
+            (
+                "eventHubs:",
+                "messages: {time: Sometimes}\n  eventHubs:",
+                "iotHub.messages.time",
+            ),
+            (
+                "eventHubs:",
+                "messages: {connectionProperty: ''}\n  eventHubs:",
+                "iotHub.messages.connectionProperty: is empty",
+            ),
+            (
                 "hubThingName:",
                 "colour: red\nhubThingName:",
                 "colour: no such field",

@@ -3,7 +3,7 @@
 //! * [`EventSource`]: device-to-cloud messages, read partition by partition from the hub's built-in
 //!   Event Hubs-compatible endpoint ([`SdkSource`] over Microsoft's `azure_messaging_eventhubs`);
 //! * [`C2dSender`]: cloud-to-device messages over AMQP;
-//! * [`HubRest`]: direct methods over HTTPS;
+//! * [`HubRest`]: direct methods and twins over HTTPS;
 //! * [`sas`], [`HubConnectionString`], [`EventHubsConnectionString`]: how a shared access policy is
 //!   written down and how it signs.
 //!
@@ -35,7 +35,7 @@ pub use connection_string::{
 pub use error::{Class, HubError, Taken};
 pub use event::{Event, MessageSource};
 pub use key::SecretKey;
-pub use rest::{HubRest, HubRestSettings, MethodAnswer, MethodCall};
+pub use rest::{HubRest, HubRestSettings, MethodAnswer, MethodCall, TwinReader};
 pub use sdk::{SdkSource, SdkSourceSettings};
 pub use source::{
     Batches, Epoch, EventSource, Offset, PartitionId, PartitionProperties, Position, SourceIdentity,

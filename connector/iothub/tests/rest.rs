@@ -36,8 +36,12 @@ async fn hub(name: &str, answer: &'static str) -> (HubRest, mpsc::UnboundedRecei
             };
             let mut request = String::new();
             let mut buffer = [0; 4096];
-            // The body is the last, and ends in a brace.
-            while !request.ends_with('}') {
+            // A body is the last, and ends in a brace; a request that only reads has none.
+            let whole = |request: &str| {
+                request.ends_with('}')
+                    || request.starts_with("GET") && request.ends_with("\r\n\r\n")
+            };
+            while !whole(&request) {
                 let read = stream.read(&mut buffer).await.unwrap();
                 request.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
             }
@@ -147,4 +151,34 @@ async fn a_certificate_of_another_host_is_refused_before_anything_is_sent() {
     assert!(matches!(error, HubError::Transport { .. }), "{error}");
     assert_eq!(error.taken(), Taken::No);
     assert!(requests.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_twin_is_read_as_the_hub_has_it() {
+    let (rest, mut requests) = hub(
+        "my-hub.example",
+        "HTTP/1.1 200 OK\r\ncontent-length: 33\r\n\r\n{\"deviceId\":\"pump 1\",\"version\":7}",
+    )
+    .await;
+    let twin = rest.twin("pump 1", Some("cam/2")).await;
+    assert_eq!(twin, Ok(json!({"deviceId": "pump 1", "version": 7})));
+    let head = requests.recv().await.unwrap().to_ascii_lowercase();
+    assert!(
+        head.starts_with("get /twins/pump%201/modules/cam%2f2?api-version=2021-04-12 http/1.1"),
+        "{head}"
+    );
+    assert!(head.contains("\r\nauthorization: sharedaccesssignature sr="));
+}
+
+#[tokio::test]
+async fn a_twin_that_is_not_there_is_no_device() {
+    let (rest, _requests) = hub(
+        "my-hub.example",
+        "HTTP/1.1 404 Not Found\r\niothub-errorcode: DeviceNotFound\r\ncontent-length: 2\r\n\r\n{}",
+    )
+    .await;
+    for device in ["ghost", "..", ""] {
+        let error = rest.twin(device, None).await.unwrap_err();
+        assert_eq!(error, HubError::DeviceNotFound { id: device.into() });
+    }
 }

@@ -1,74 +1,213 @@
-//! Hub event → telemetry of a device. Pure.
+//! Hub event → what it says of a Thing. Pure.
 
 use std::sync::Arc;
 
+use connector_config::{Messages, ValueTime};
 use iothub::{Event, MessageSource};
 use serde_json::{Map, Value as Json};
 
-/// What a device, or a module of it, has said.
+use super::{
+    body::{self, BadBody, Body},
+    date_time::date_time,
+    notice::{self, ConnectionChange, Lifecycle, TwinChange},
+};
+
+/// One event, as far as it concerns a Thing.
 #[derive(Debug, Clone)]
-pub struct Telemetry {
-    /// The Thing: named after the device that the hub says has sent the message.
+pub struct Message {
+    /// The Thing: named after the device that the hub says the event is from, or about.
     pub thing: Arc<str>,
-    /// Remote property name → value.
-    pub fields: Map<String, Json>,
-    /// When the hub took the message, in milliseconds since 1970.
-    pub time_ms: i64,
+    /// What it says.
+    pub content: Content,
     /// Its place in the partition.
     pub sequence: i64,
-    /// Size of the body.
+    /// What it takes in memory, in bytes, about.
     pub bytes: usize,
 }
 
-/// Why an event is no telemetry that could be written.
+/// What an event says.
+#[derive(Debug, Clone)]
+pub enum Content {
+    /// Values, from the device or a module of it.
+    Telemetry(Telemetry),
+    /// The twin was changed.
+    Twin(TwinChange),
+    /// The device was created or deleted.
+    Lifecycle(Lifecycle),
+    /// The device, or a module of it, has connected or disconnected.
+    Connection(ConnectionChange),
+}
+
+/// What a device, or a module of it, has said.
+#[derive(Debug, Clone, Default)]
+pub struct Telemetry {
+    /// Sets of values in order: one for an object, one for each element of an array.
+    pub rows: Vec<Row>,
+    /// What of the body fits nothing, whatever the Thing defines.
+    pub wrong: Vec<Wrong>,
+}
+
+/// A set of values of the same time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// Remote property name → value.
+    pub fields: Map<String, Json>,
+    /// When it was so, in milliseconds since 1970.
+    pub time_ms: i64,
+}
+
+/// A part of a body that does not fit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wrong {
+    /// The key, or the place in an array.
+    pub name: String,
+    /// The type that it should have.
+    pub wanted: &'static str,
+    /// What that type needs, in words.
+    pub needed: &'static str,
+}
+
+/// Why an event can never be written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Undecodable {
-    /// The hub did not say which device sent it.
+    /// The hub did not say which device it is from, or about.
     #[error("the hub names no device for this message")]
     NoDevice,
-    /// A kind of message that this connector does not carry.
+    /// A kind of event that this connector does not carry.
     #[error("messages of source {0} are not carried")]
     Kind(String),
-    /// The body is no JSON.
-    #[error("the body is no JSON: {0}")]
-    NotJson(String),
-    /// The body is JSON, but not an object of property names and values.
-    #[error("the body is a JSON {0}; an object of property names and values is needed")]
+    /// The body cannot be read.
+    #[error(transparent)]
+    Body(#[from] BadBody),
+    /// The body is JSON, but holds no property values.
+    #[error(
+        "the body is a JSON {0}; an object of property names and values is needed, or several in an array"
+    )]
     NotAnObject(&'static str),
 }
 
-/// Decodes an event. The device comes from the hub's annotation, never from the body.
+/// Decodes an event. The device comes from the hub, never from the body. `now_ms` is this moment, in
+/// milliseconds since 1970.
 ///
 /// # Errors
 /// [`Undecodable`] if the event can never be written.
-pub fn decode(event: &Event) -> Result<Telemetry, Undecodable> {
-    let device = event.device.as_deref().ok_or(Undecodable::NoDevice)?;
-    match &event.source {
-        MessageSource::Telemetry => {}
-        other => return Err(Undecodable::Kind(format!("{other:?}"))),
-    }
-    let body: Json = serde_json::from_slice(&event.body)
-        .map_err(|error| Undecodable::NotJson(error.to_string()))?;
-    let fields = match body {
-        Json::Object(fields) => fields,
-        Json::Array(_) => return Err(Undecodable::NotAnObject("array")),
-        Json::String(_) => return Err(Undecodable::NotAnObject("string")),
-        Json::Number(_) => return Err(Undecodable::NotAnObject("number")),
-        Json::Bool(_) => return Err(Undecodable::NotAnObject("boolean")),
-        Json::Null => return Err(Undecodable::NotAnObject("null")),
+pub fn decode(event: &Event, settings: &Messages, now_ms: i64) -> Result<Message, Undecodable> {
+    let base = match settings.time {
+        ValueTime::Processing => now_ms,
+        ValueTime::Enqueued | ValueTime::Body | ValueTime::Property => event.enqueued_ms,
     };
-    let fields = match event.module.as_deref() {
-        None => fields,
-        Some(module) => fields
-            .into_iter()
-            .map(|(name, value)| (format!("{module}::{name}"), value))
-            .collect(),
+    let read = || {
+        let Event {
+            body,
+            content_type,
+            content_encoding,
+            ..
+        } = event;
+        body::read(body, content_type.as_deref(), content_encoding.as_deref())
     };
-    Ok(Telemetry {
+    let (device, content, bytes) = match &event.source {
+        MessageSource::Telemetry => {
+            let device = event.device.as_deref().ok_or(Undecodable::NoDevice)?;
+            let Body { json, bytes } = read()?;
+            let telemetry = telemetry(event, json, settings, base)?;
+            (device, Content::Telemetry(telemetry), bytes)
+        }
+        MessageSource::Other(name) => return Err(Undecodable::Kind(name.clone())),
+        MessageSource::DeviceConnectionStateEvents if settings.connection_property.is_none() => {
+            return Err(Undecodable::Kind("deviceConnectionStateEvents".to_owned()));
+        }
+        MessageSource::DeviceLifecycleEvents
+        | MessageSource::TwinChangeEvents
+        | MessageSource::DeviceConnectionStateEvents => {
+            let device = notice::device(event).ok_or(Undecodable::NoDevice)?;
+            let Body { json, bytes } = read()?;
+            let content = notice::read(event, json, base)
+                .ok_or_else(|| Undecodable::Kind(format!("{:?}", event.source)))?;
+            (device, content, bytes)
+        }
+    };
+    Ok(Message {
         thing: device.into(),
-        fields,
-        time_ms: event.enqueued_ms,
+        content,
         sequence: event.sequence,
-        bytes: event.body.len(),
+        bytes,
     })
 }
+
+fn telemetry(
+    event: &Event,
+    body: Json,
+    settings: &Messages,
+    base: i64,
+) -> Result<Telemetry, Undecodable> {
+    let mut telemetry = Telemetry::default();
+    let field = settings.time_field.as_deref().unwrap_or_default();
+    let mut time_ms = base;
+    if settings.time == ValueTime::Property
+        && let Some(text) = event.properties.get(field)
+    {
+        match date_time(&Json::from(text.as_str())) {
+            Some(ms) => time_ms = ms,
+            None => telemetry.wrong.push(no_time(field.to_owned())),
+        }
+    }
+    let elements = match body {
+        Json::Array(elements) => elements,
+        one @ Json::Object(_) => vec![one],
+        other => return Err(Undecodable::NotAnObject(kind(&other))),
+    };
+    let many = elements.len() > 1;
+    for (index, element) in elements.into_iter().enumerate() {
+        let Json::Object(mut fields) = element else {
+            telemetry.wrong.push(Wrong {
+                name: format!("[{index}]"),
+                wanted: "JSON",
+                needed: "an object of property names and values",
+            });
+            continue;
+        };
+        if settings.time == ValueTime::Body
+            && let Some(own) = fields.remove(field)
+        {
+            match date_time(&own) {
+                Some(ms) => time_ms = ms,
+                None if many => telemetry.wrong.push(no_time(format!("[{index}].{field}"))),
+                None => telemetry.wrong.push(no_time(field.to_owned())),
+            }
+        }
+        let fields = match event.module.as_deref() {
+            None => fields,
+            Some(module) => fields
+                .into_iter()
+                .map(|(name, value)| (format!("{module}::{name}"), value))
+                .collect(),
+        };
+        telemetry.rows.push(Row { fields, time_ms });
+        // What has no time of its own comes a millisecond after what stands before it: the platform
+        // keeps one value of a property for each time.
+        time_ms = time_ms.saturating_add(1);
+    }
+    Ok(telemetry)
+}
+
+fn no_time(name: String) -> Wrong {
+    Wrong {
+        name,
+        wanted: "DATETIME",
+        needed: "milliseconds since 1970 or an ISO 8601 text; another time is taken",
+    }
+}
+
+fn kind(json: &Json) -> &'static str {
+    match json {
+        Json::Null => "null",
+        Json::Bool(_) => "boolean",
+        Json::Number(_) => "number",
+        Json::String(_) => "string",
+        Json::Array(_) => "array",
+        Json::Object(_) => "object",
+    }
+}
+
+#[cfg(test)]
+mod tests;

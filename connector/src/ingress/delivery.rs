@@ -3,21 +3,28 @@
 //! A failure status never proves a message bad. It is passed only if its own Thing is the cause: the
 //! same node does the same for other Things. Else the platform is ill and the lane waits, however long.
 
+mod twin;
+
 use std::{sync::Arc, time::Duration};
 
-use alwayson::{BaseType, Field, InfoTable, Request, Value};
+use alwayson::{InfoTable, Request, Value};
 use tokio::time::{Instant, sleep};
 
 use super::{
     Ingress,
-    decode::Telemetry,
+    decode::{Content, Message, Wrong},
     definition::Definitions,
     lane::Batch,
-    map::{Mapped, PropertyValue, map},
-    pass::{Pass, Reason},
+    map::{self, Mapped, PropertyValue},
+    notice::Lifecycle,
+    pass::{Detail, HUB, Pass, Reason, shown},
+    request::{parts, request},
+    shadow::Shadow,
 };
 use crate::platform::{Kind, Unwritten};
 
+/// Wrong values that the words of one report name.
+const MAX_TOLD: usize = 10;
 /// How often a Thing is tried before it is taken for the cause, spread over [`PAUSE`]s: a Thing that
 /// is being restarted on the platform is back within a second or two.
 const TRIES: u32 = 3;
@@ -49,6 +56,13 @@ impl Known {
             Self::Missing(since) => now - *since >= MISSING,
         }
     }
+
+    fn may_refresh(&self, now: Instant) -> bool {
+        match self {
+            Self::Definitions(definitions) => definitions.may_refresh(now),
+            Self::Missing(_) => false,
+        }
+    }
 }
 
 /// A settled batch.
@@ -59,6 +73,8 @@ pub struct Delivered {
     pub sequences: Vec<i64>,
     /// What was learned of the Thing.
     pub known: Option<Known>,
+    /// What the hub has said of it.
+    pub shadow: Shadow,
 }
 
 /// Settles a batch. Ends only when every message is written, or passed and reported; dropping the
@@ -68,18 +84,38 @@ pub async fn deliver(ingress: Ingress, batch: Batch) -> Delivered {
         thing,
         messages,
         known,
+        mut shadow,
     } = batch;
     let sequences = messages.iter().map(|message| message.sequence).collect();
     let delivery = Delivery {
         ingress,
         thing: thing.clone(),
     };
-    let known = delivery.run(&messages, known).await;
+    let known = delivery.run(&messages, known, &mut shadow).await;
     Delivered {
         thing,
         sequences,
-        known: Some(known),
+        known,
+        shadow,
     }
+}
+
+/// How long a Thing is given before it is taken for the cause of refusals.
+#[derive(Clone, Copy)]
+struct Patience {
+    tries: u32,
+    budget: Duration,
+}
+
+impl Patience {
+    const FULL: Self = Self {
+        tries: TRIES,
+        budget: BUDGET,
+    };
+    const NONE: Self = Self {
+        tries: 1,
+        budget: Duration::ZERO,
+    };
 }
 
 struct Delivery {
@@ -88,62 +124,133 @@ struct Delivery {
 }
 
 impl Delivery {
-    async fn run(&self, messages: &[Telemetry], known: Option<Known>) -> Known {
+    async fn run(
+        &self,
+        messages: &[Message],
+        known: Option<Known>,
+        shadow: &mut Shadow,
+    ) -> Option<Known> {
+        let writes = |one: &&Message| !matches!(one.content, Content::Lifecycle(_));
+        let count = messages.iter().filter(writes).count();
+        let (known, telemetry) = match count {
+            0 => (known, Vec::new()),
+            _ => self.telemetry(messages, known).await,
+        };
+        if matches!(known, Some(Known::Missing(_))) {
+            self.pass_missing(count);
+        }
+        let mut telemetry = telemetry.into_iter();
+        let mut rows = Vec::new();
+        for message in messages {
+            let telemetry = telemetry.next().unwrap_or_default();
+            let mapped = match (&message.content, &known) {
+                (Content::Lifecycle(lifecycle), _) => {
+                    self.fire(lifecycle).await;
+                    shadow.forget();
+                    continue;
+                }
+                (Content::Telemetry(_), _) => telemetry,
+                (Content::Twin(change), Some(Known::Definitions(definitions))) => {
+                    self.twin(change, definitions, shadow).await
+                }
+                (Content::Connection(change), Some(Known::Definitions(definitions))) => {
+                    match &self.ingress.messages.connection_property {
+                        Some(name) if shadow.is_news(change) => {
+                            map::connection(change, name, definitions)
+                        }
+                        _ => continue,
+                    }
+                }
+                (Content::Twin(_) | Content::Connection(_), _) => continue,
+            };
+            rows.extend(mapped.rows);
+            self.pass_wrong(&mapped.wrong);
+        }
+        self.write(rows).await;
+        known
+    }
+
+    /// What is known of the Thing, as fresh as these messages need it, and what that makes of their
+    /// telemetry, message by message.
+    async fn telemetry(
+        &self,
+        messages: &[Message],
+        known: Option<Known>,
+    ) -> (Option<Known>, Vec<Mapped>) {
+        let map = |known: &Known| match known {
+            Known::Missing(_) => Vec::new(),
+            Known::Definitions(definitions) => messages
+                .iter()
+                .map(|message| match &message.content {
+                    Content::Telemetry(telemetry) => map::telemetry(telemetry, definitions),
+                    Content::Twin(_) | Content::Lifecycle(_) | Content::Connection(_) => {
+                        Mapped::default()
+                    }
+                })
+                .collect::<Vec<_>>(),
+        };
         let fresh = known.filter(|known| !known.is_stale(Instant::now()));
         let known = match fresh {
             Some(known) => known,
             None => self.look_up().await,
         };
-        let Known::Definitions(mut definitions) = known else {
-            self.pass_missing(messages.len());
-            return known;
-        };
-        let mut mapped: Vec<Mapped> = messages.iter().map(|one| map(one, &definitions)).collect();
-        let unfit = |mapped: &[Mapped]| {
-            mapped
-                .iter()
-                .any(|one| !one.unknown.is_empty() || !one.wrong.is_empty())
-        };
-        if unfit(&mapped) && definitions.may_refresh(Instant::now()) {
+        let mapped = map(&known);
+        if known.may_refresh(Instant::now()) && mapped.iter().any(Mapped::is_unfit) {
             // A property may have been added, or its type changed, while its messages flow.
-            let Known::Definitions(again) = self.look_up().await else {
-                self.pass_missing(messages.len());
-                return Known::Missing(Instant::now());
-            };
-            definitions = again;
-            mapped = messages.iter().map(|one| map(one, &definitions)).collect();
+            let known = self.look_up().await;
+            let mapped = map(&known);
+            return (Some(known), mapped);
         }
-        for one in &mapped {
-            self.pass_wrong(one);
+        (Some(known), mapped)
+    }
+
+    /// Fires the event by which PTC's connector tells that a device was created or deleted.
+    async fn fire(&self, lifecycle: &Lifecycle) {
+        let Lifecycle { status, twin } = lifecycle;
+        let data = InfoTable::one_row([
+            ("deviceId", Value::string(self.thing.as_ref())),
+            ("status", Value::string(status.as_str())),
+            ("twin", Value::json(twin.to_string())),
+        ]);
+        let event = Request::event(HUB, "AzureThingLifecycleEvent", data);
+        let asked = self.until_settled(Patience::FULL, || {
+            self.ingress.platform.ask(Kind::Read, &event)
+        });
+        if let Err(refusal) = asked.await {
+            let message = format!(
+                "{HUB} does not take AzureThingLifecycleEvent ({status} of {}): {refusal}",
+                self.thing
+            );
+            self.pass(Reason::Internal, message, Detail::None);
         }
-        self.write(mapped.into_iter().map(|one| one.values).collect())
-            .await;
-        Known::Definitions(definitions)
     }
 
     async fn look_up(&self) -> Known {
         let fetch = || Definitions::fetch(&self.ingress.platform, &self.thing);
-        match self.until_settled(fetch).await {
+        match self.until_settled(Patience::FULL, fetch).await {
             Ok(definitions) => Known::Definitions(definitions),
             Err(_) => Known::Missing(Instant::now()),
         }
     }
 
-    /// Writes the values of messages in order; a refused request is halved until the message at fault
-    /// stands alone, so that it takes no other with it.
-    async fn write(&self, messages: Vec<Vec<PropertyValue>>) {
-        let mut todo = vec![messages];
+    /// Writes rows of values in order; a refused request is halved until the row at fault stands alone,
+    /// so that it takes no other with it.
+    async fn write(&self, rows: Vec<Vec<PropertyValue>>) {
+        let mut todo = parts(rows);
+        // The first is taken first.
+        todo.reverse();
+        let mut patience = Patience::FULL;
         while let Some(mut part) = todo.pop() {
             let values: usize = part.iter().map(Vec::len).sum();
-            if values == 0 {
-                continue;
-            }
             let request = request(&self.thing, part.iter().flatten());
-            let asked = self.until_settled(|| self.ingress.platform.ask(Kind::Write, &request));
+            let write = || self.ingress.platform.ask(Kind::Write, &request);
+            let asked = self.until_settled(patience, write);
             let Err(refusal) = asked.await else {
                 self.ingress.metrics.values.inc_by(values as u64);
                 continue;
             };
+            // The Thing is found to be the cause: looking for the row must not take as long again.
+            patience = Patience::NONE;
             if part.len() > 1 {
                 let rest = part.split_off(part.len() / 2);
                 todo.push(rest);
@@ -153,14 +260,19 @@ impl Delivery {
                     "the platform refuses values of Thing {}: {refusal}",
                     self.thing
                 );
-                self.pass(Reason::WriteProperty, message);
+                let refused = Detail::refused(part.iter().flatten());
+                self.pass(Reason::WriteProperty, message, refused);
             }
         }
     }
 
     /// Repeats `attempt` while the platform is the cause of its failure; gives up with the refusal
     /// once the Thing is.
-    async fn until_settled<T, F>(&self, attempt: impl Fn() -> F) -> Result<T, String>
+    async fn until_settled<T, F>(
+        &self,
+        patience: Patience,
+        attempt: impl Fn() -> F,
+    ) -> Result<T, String>
     where
         F: Future<Output = Result<T, Unwritten>>,
     {
@@ -171,7 +283,7 @@ impl Delivery {
                 Err(Unwritten::TooLarge(reason)) => return Err(reason),
                 Err(Unwritten::Refused { reason, proven, .. }) => {
                     blamed += 1;
-                    if blamed >= TRIES && (proven || since.elapsed() >= BUDGET) {
+                    if blamed >= patience.tries && (proven || since.elapsed() >= patience.budget) {
                         return Err(reason);
                     }
                 }
@@ -193,55 +305,35 @@ impl Delivery {
         for _ in 1..messages {
             self.ingress.passes.count(Reason::ThingNotFound);
         }
-        self.pass(Reason::ThingNotFound, message);
+        self.pass(Reason::ThingNotFound, message, Detail::None);
     }
 
-    fn pass_wrong(&self, mapped: &Mapped) {
-        if mapped.wrong.is_empty() {
+    fn pass_wrong(&self, wrong: &[Wrong]) {
+        if wrong.is_empty() {
             return;
         }
-        let list: Vec<String> = mapped
-            .wrong
-            .iter()
-            .map(|(name, base)| format!("{name} is no {}", base.name()))
-            .collect();
-        self.pass(
-            Reason::Protocol,
-            format!("values of the wrong type: {}", list.join(", ")),
+        let list = wrong.iter().take(MAX_TOLD).map(|one| {
+            let Wrong {
+                name,
+                wanted,
+                needed,
+            } = one;
+            format!("{} ({wanted} needs {needed})", shown(name))
+        });
+        let message = format!(
+            "{} value(s) of the wrong type: {}",
+            wrong.len(),
+            list.collect::<Vec<_>>().join(", ")
         );
+        self.pass(Reason::Protocol, message, Detail::wrong(wrong));
     }
 
-    fn pass(&self, reason: Reason, message: String) {
+    fn pass(&self, reason: Reason, message: String, detail: Detail) {
         self.ingress.passes.pass(Pass {
             reason,
             thing: self.thing.to_string(),
             message,
+            detail,
         });
     }
-}
-
-/// `UpdateSubscribedPropertyValues` with one row per value, in order.
-fn request<'a>(thing: &str, values: impl Iterator<Item = &'a PropertyValue>) -> Request {
-    let mut table = InfoTable::new(vec![
-        Field::new("name", BaseType::String),
-        Field::new("value", BaseType::Variant),
-        Field::new("time", BaseType::DateTime),
-        Field::new("quality", BaseType::String),
-    ]);
-    for PropertyValue {
-        name,
-        value,
-        time_ms,
-    } in values
-    {
-        // A row of four cells for four fields always fits.
-        let _ = table.push(&[
-            Value::string(name.as_str()),
-            Value::Variant(Box::new(value.clone())),
-            Value::DateTime(*time_ms),
-            Value::string("GOOD"),
-        ]);
-    }
-    let params = InfoTable::one_row([("values", Value::InfoTable(table))]);
-    Request::call(thing, "UpdateSubscribedPropertyValues", Some(params))
 }

@@ -8,12 +8,12 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{decode::Telemetry, delivery::Known};
+use super::{decode::Message, delivery::Known, shadow::Shadow};
 
 /// Messages merged into one request. With a handful of properties each this stays near the 500 rows
 /// that a node writes in a few milliseconds.
 const MAX_MESSAGES: usize = 100;
-/// Bytes of bodies merged into one request: eight frames of the platform's 8 KiB.
+/// Bytes of messages, as they lie in memory, merged into one request: some 500 values.
 const MAX_BYTES: usize = 64 << 10;
 
 /// All lanes of a partition.
@@ -26,9 +26,11 @@ pub struct Lanes {
 
 #[derive(Default)]
 struct Lane {
-    waiting: VecDeque<Telemetry>,
+    waiting: VecDeque<Message>,
     in_flight: bool,
     known: Option<Known>,
+    /// With the batch while one is in flight.
+    shadow: Shadow,
 }
 
 /// What is written to one Thing with one request.
@@ -36,14 +38,16 @@ pub struct Batch {
     /// The Thing.
     pub thing: Arc<str>,
     /// Its messages in order; never empty.
-    pub messages: Vec<Telemetry>,
+    pub messages: Vec<Message>,
     /// What is known of the Thing.
     pub known: Option<Known>,
+    /// What the hub has said of it.
+    pub shadow: Shadow,
 }
 
 impl Lanes {
     /// Puts a message at the end of its Thing's lane.
-    pub fn push(&mut self, message: Telemetry) {
+    pub fn push(&mut self, message: Message) {
         let thing = message.thing.clone();
         let lane = self.lanes.entry(thing.clone()).or_default();
         lane.waiting.push_back(message);
@@ -70,14 +74,16 @@ impl Lanes {
             thing,
             messages,
             known: lane.known.clone(),
+            shadow: std::mem::take(&mut lane.shadow),
         })
     }
 
     /// A batch is settled; remembers what was learned of its Thing.
-    pub fn done(&mut self, thing: &Arc<str>, known: Option<Known>) {
+    pub fn done(&mut self, thing: &Arc<str>, known: Option<Known>, shadow: Shadow) {
         if let Some(lane) = self.lanes.get_mut(thing) {
             lane.in_flight = false;
             lane.known = known;
+            lane.shadow = shadow;
             if !lane.waiting.is_empty() {
                 self.ready.push_back(thing.clone());
             }
@@ -104,13 +110,12 @@ impl Lanes {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::decode::Content, *};
 
-    fn message(thing: &str, sequence: i64, bytes: usize) -> Telemetry {
-        Telemetry {
+    fn message(thing: &str, sequence: i64, bytes: usize) -> Message {
+        Message {
             thing: thing.into(),
-            fields: serde_json::Map::new(),
-            time_ms: 0,
+            content: Content::Telemetry(super::super::decode::Telemetry::default()),
             sequence,
             bytes,
         }
@@ -139,7 +144,7 @@ mod tests {
             lanes.take().is_none(),
             "both Things have a request in flight"
         );
-        lanes.done(&a.thing, None);
+        lanes.done(&a.thing, None, Shadow::default());
         assert_eq!(sequences(&lanes.take().unwrap()), [4, 5]);
     }
 
@@ -154,7 +159,7 @@ mod tests {
             [1],
             "a message too large to merge goes alone"
         );
-        lanes.done(&batch.thing, None);
+        lanes.done(&batch.thing, None, Shadow::default());
         for sequence in 3..200 {
             lanes.push(message("a", sequence, 1));
         }
@@ -169,7 +174,7 @@ mod tests {
         let batch = lanes.take().unwrap();
         lanes.prune(Instant::now());
         assert_eq!(lanes.lanes.len(), 1, "in flight");
-        lanes.done(&batch.thing, None);
+        lanes.done(&batch.thing, None, Shadow::default());
         lanes.prune(Instant::now());
         assert!(lanes.lanes.is_empty());
     }

@@ -1,18 +1,29 @@
 //! Device → platform:
 //! `partition ─► decode ─► map ─► lane ─► node ─► low-water mark ─► checkpoint`.
 //!
+//! `decode` reads the body ([`body`]) of what devices say and of the hub's own notices ([`notice`]); `map`
+//! turns it into values ([`value`], [`date_time`]) of the types that the Thing defines ([`definition`]).
+//!
 //! One task per partition ([`partition`]) owns everything of that partition: the link, the lanes, the
 //! low-water mark and the claim. Nothing is shared between partitions but the platform's nodes.
 
+mod body;
+mod date_time;
 mod decode;
 mod definition;
 mod delivery;
 mod lane;
 mod low_water;
 mod map;
+mod notice;
 mod partition;
 mod pass;
+mod quota;
 mod readers;
+mod request;
+mod shadow;
+mod twin;
+mod value;
 
 pub use low_water::Mark;
 pub use pass::Passes;
@@ -23,6 +34,10 @@ pub use readers::Readers;
 pub struct Ingress {
     /// Where events come from.
     pub source: std::sync::Arc<dyn iothub::EventSource>,
+    /// Where twins are read from.
+    pub twins: std::sync::Arc<dyn iothub::TwinReader>,
+    /// How messages become values.
+    pub messages: std::sync::Arc<connector_config::Messages>,
     /// Where values go.
     pub platform: crate::platform::Platform,
     /// Where to begin in a partition that has never been checkpointed.

@@ -14,7 +14,7 @@ use super::{
     delivery::{Delivered, deliver},
     lane::Lanes,
     low_water::{LowWater, Mark, ReadAhead},
-    pass::{Pass, Reason},
+    pass::{Detail, Pass, Reason},
 };
 use crate::{
     claim::{Claim, ClaimError},
@@ -266,7 +266,7 @@ impl Reader {
             tokio::select! {
                 () = stop.cancelled() => return End::Stopped,
                 Some(done) = self.in_flight.next(), if !self.in_flight.is_empty() => {
-                    self.settled(&done);
+                    self.settled(done);
                 }
                 _ = checkpoint.tick() => {
                     self.lanes.prune(Instant::now());
@@ -347,19 +347,24 @@ impl Reader {
                 enqueued_ms: event.enqueued_ms,
             };
             self.position = Some(mark.clone());
-            self.low.admit(mark, event.body.len(), now);
-            match decode(event) {
-                Ok(telemetry) => self.lanes.push(telemetry),
+            // The wall clock, only where the settings ask for it.
+            let now_ms = jiff::Timestamp::now().as_millisecond();
+            match decode(event, &self.ingress.messages, now_ms) {
+                Ok(message) => {
+                    self.low.admit(mark, message.bytes, now);
+                    self.lanes.push(message);
+                }
                 Err(fault) => {
+                    self.low.admit(mark, event.body.len(), now);
                     let reason = match fault {
                         Undecodable::Kind(_) => Reason::Kind,
                         _ => Reason::Protocol,
                     };
-                    let thing = event.device.clone().unwrap_or_default();
                     self.ingress.passes.pass(Pass {
                         reason,
-                        thing,
+                        thing: event.device.clone().unwrap_or_default(),
                         message: fault.to_string(),
+                        detail: Detail::None,
                     });
                     self.low.settle(event.sequence);
                 }
@@ -377,11 +382,17 @@ impl Reader {
         }
     }
 
-    fn settled(&mut self, done: &Delivered) {
-        for sequence in &done.sequences {
-            self.low.settle(*sequence);
+    fn settled(&mut self, done: Delivered) {
+        let Delivered {
+            thing,
+            sequences,
+            known,
+            shadow,
+        } = done;
+        for sequence in sequences {
+            self.low.settle(sequence);
         }
-        self.lanes.done(&done.thing, done.known.clone());
+        self.lanes.done(&thing, known, shadow);
     }
 
     /// Keeps the lanes going until `until` (false) or `stop` (true).
@@ -397,7 +408,7 @@ impl Reader {
                 () = stop.cancelled() => return true,
                 () = &mut until => return false,
                 Some(done) = self.in_flight.next(), if !self.in_flight.is_empty() => {
-                    self.settled(&done);
+                    self.settled(done);
                 }
             }
         }
@@ -410,7 +421,7 @@ impl Reader {
             let Some(done) = self.in_flight.next().await else {
                 break;
             };
-            self.settled(&done);
+            self.settled(done);
         }
     }
 

@@ -43,6 +43,7 @@ impl Hubs {
         let IotHub {
             connection_string,
             event_hubs,
+            messages: _,
             tls,
         } = settings;
         let connection: HubConnectionString = parse("iotHub.connectionString", connection_string)?;

@@ -5,7 +5,7 @@ use std::{error::Error, io::IsTerminal as _, net::SocketAddr, path::PathBuf, str
 use clap::Parser;
 use iothub_standin::{
     Addresses, Settings,
-    hub::HubSettings,
+    hub::{HubSettings, Route},
     policy::{Policies, Policy},
     tls,
 };
@@ -49,6 +49,11 @@ pub struct Args {
     /// a second that scenarios send, and at 1 KiB an event some 200 MB.
     #[arg(long, value_name = "EVENTS", default_value_t = 200_000)]
     retention: usize,
+
+    /// Which of its own events the hub routes into the stream: lifecycle, twin, connection. A new hub
+    /// routes none.
+    #[arg(long, value_name = "KIND", value_delimiter = ',')]
+    route: Vec<Route>,
 
     /// Address of the hub's AMQP face.
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:5671")]
@@ -120,6 +125,7 @@ impl Args {
                 retention: self.retention,
                 policies: Policies(policies),
                 redirect: Some((events_host, events_port)),
+                routes: self.route,
             },
             addresses: Addresses {
                 mqtt: self.mqtt,
@@ -178,6 +184,8 @@ mod tests {
             "service:c2VjcmV0:ServiceConnect",
             "--policy",
             "owner:c2VjcmV0:all",
+            "--route",
+            "lifecycle,twin",
             "--hub-amqp",
             "0.0.0.0:5671",
             "--events-amqp",
@@ -198,6 +206,7 @@ mod tests {
         assert_eq!(args.events_host, ("ev.ns.svc".to_owned(), 5671));
         assert_eq!(args.consumer_group, ["a", "b", "c"]);
         assert_eq!(args.policy.len(), 2);
+        assert_eq!(args.route, [Route::Lifecycle, Route::Twin]);
         assert_eq!((args.partitions, args.retention), (4, 200_000));
     }
 

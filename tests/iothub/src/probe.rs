@@ -29,6 +29,7 @@ pub(crate) fn settings() -> HubSettings {
             policy(format!("service:{KEY}:ServiceConnect")),
         ]),
         redirect: None,
+        routes: Vec::new(),
     }
 }
 

@@ -69,6 +69,12 @@ impl Half {
         Ok(self.version)
     }
 
+    /// Counts the changes of this half.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
     /// With `$version`, as every reader gets it.
     #[must_use]
     pub fn to_json(&self) -> Value {

@@ -163,6 +163,18 @@ impl Cluster {
         of_thing.map(|value| value.value.to_string()).collect()
     }
 
+    /// The values that were taken for a Thing's properties, in order.
+    pub fn values(&self, thing: &str) -> Vec<ValueEntry> {
+        let values = lock(&self.values).page(0, usize::MAX);
+        let of_thing = |value: &ValueEntry| &*value.thing == thing;
+        values.entries.into_iter().filter(of_thing).collect()
+    }
+
+    /// The events that were fired, in order.
+    pub fn fired(&self) -> Vec<EventEntry> {
+        lock(&self.events).page(0, usize::MAX).entries
+    }
+
     /// Gateways of those who have bound a name, node by node.
     pub fn binders(&self, name: &str) -> Vec<Vec<String>> {
         let gateways = |node: &NodeShared| {

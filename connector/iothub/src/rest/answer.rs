@@ -45,6 +45,24 @@ pub(super) fn invoked(answer: &Answer<'_>, subject: Subject<'_>) -> Result<Metho
     }
 }
 
+/// A document of the hub's own.
+pub(super) fn document(answer: &Answer<'_>, subject: Subject<'_>) -> Result<Value, HubError> {
+    if answer.status != 200 {
+        return Err(refusal(answer, subject));
+    }
+    match serde_json::from_slice(answer.body) {
+        Ok(document @ Value::Object(_)) => Ok(document),
+        Ok(_) => Err(HubError::Unexpected {
+            what: subject.what.to_owned(),
+            answer: "it is no JSON object".into(),
+        }),
+        Err(error) => Err(HubError::Unexpected {
+            what: subject.what.to_owned(),
+            answer: format!("it cannot be read: {error}"),
+        }),
+    }
+}
+
 /// Why the hub refused. The code in the body says most, then the header, then the status.
 fn refusal(answer: &Answer<'_>, subject: Subject<'_>) -> HubError {
     let body = String::from_utf8_lossy(answer.body);

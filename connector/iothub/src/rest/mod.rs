@@ -1,13 +1,14 @@
-//! The hub's REST face: direct methods.
+//! The hub's REST face: direct methods, twins.
 
 mod answer;
 mod resolver;
+mod twin;
 
 use std::{sync::Arc, time::Duration};
 
 use percent_encoding::utf8_percent_encode;
 use reqwest::{
-    Client, Response, StatusCode,
+    Client, RequestBuilder, Response, StatusCode,
     header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER},
     redirect::Policy,
 };
@@ -21,6 +22,7 @@ use crate::{
 };
 use answer::{Answer, invoked};
 use resolver::Elsewhere;
+pub use twin::TwinReader;
 
 /// The version that Microsoft's Python service SDK speaks.
 const API_VERSION: &str = "2021-04-12";
@@ -172,56 +174,41 @@ impl HubRest {
             "connectTimeoutInSeconds": connect,
         });
         let url = format!("{}{}?api-version={API_VERSION}", self.face.root, path(call));
+        let request = self
+            .client
+            .post(url)
+            .header(CONTENT_TYPE, "application/json; charset=utf-8")
+            .body(body.to_string())
+            .timeout(CONNECT + Duration::from_secs(response + connect) + MARGIN);
+        self.exchange(request, subject, invoked).await
+    }
+
+    /// Signs and sends a request; reads what its answer means.
+    async fn exchange<T>(
+        &self,
+        request: RequestBuilder,
+        subject: Subject<'_>,
+        meaning: fn(&Answer<'_>, Subject<'_>) -> Result<T, HubError>,
+    ) -> Result<T, HubError> {
         let token = self.face.tokens.at(unix_now())?;
         let mut authorization =
             HeaderValue::from_str(token.expose()).map_err(|_| HubError::Settings {
                 what: "the name of the shared access policy cannot be sent".into(),
             })?;
         authorization.set_sensitive(true);
-        let sent = self
-            .client
-            .post(url)
+        let sent = request
             .header(AUTHORIZATION, authorization)
             .header(HOST, self.face.host.clone())
-            .header(CONTENT_TYPE, "application/json; charset=utf-8")
-            .body(body.to_string())
-            .timeout(CONNECT + Duration::from_secs(response + connect) + MARGIN)
             .send()
             .await;
-        let answer = match sent {
-            Ok(answer) => answer,
-            Err(error) => return Err(lost(&error)),
+        let mut response = match sent {
+            Ok(response) => response,
+            Err(error) => return Err(lost(subject.what, &error)),
         };
-        if answer.status() == StatusCode::UNAUTHORIZED {
+        if response.status() == StatusCode::UNAUTHORIZED {
             self.face.tokens.forget();
         }
-        self.read(answer, subject).await
-    }
-
-    async fn read(
-        &self,
-        mut response: Response,
-        subject: Subject<'_>,
-    ) -> Result<MethodAnswer, HubError> {
-        let status = response.status().as_u16();
-        let mut body = Vec::new();
-        loop {
-            match response.chunk().await {
-                Ok(Some(chunk)) if body.len() + chunk.len() <= ANSWER_MAX => {
-                    body.extend_from_slice(&chunk);
-                }
-                Ok(Some(_)) => {
-                    return Err(HubError::Unexpected {
-                        what: WHAT.into(),
-                        answer: format!("it has more than {ANSWER_MAX} bytes"),
-                    });
-                }
-                Ok(None) => break,
-                // The status alone says whether it was refused.
-                Err(_) if status != 200 => break,
-                Err(error) => return Err(unknown(&error)),
-            }
-        }
+        let body = body(&mut response, subject.what).await?;
         let header = |name: &str| {
             response
                 .headers()
@@ -229,29 +216,51 @@ impl HubRest {
                 .and_then(|value| value.to_str().ok())
         };
         let answer = Answer {
-            status,
+            status: response.status().as_u16(),
             error_code: header("iothub-errorcode"),
             retry_after: header(RETRY_AFTER.as_str()),
             body: &body,
         };
-        invoked(&answer, subject)
+        meaning(&answer, subject)
+    }
+}
+
+/// The body, within bounds.
+async fn body(response: &mut Response, what: &str) -> Result<Vec<u8>, HubError> {
+    let mut body = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if body.len() + chunk.len() <= ANSWER_MAX => {
+                body.extend_from_slice(&chunk);
+            }
+            Ok(Some(_)) => {
+                return Err(HubError::Unexpected {
+                    what: what.into(),
+                    answer: format!("it has more than {ANSWER_MAX} bytes"),
+                });
+            }
+            Ok(None) => return Ok(body),
+            // The status alone says whether it was refused.
+            Err(_) if response.status() != StatusCode::OK => return Ok(body),
+            Err(error) => return Err(unknown(what, &error)),
+        }
     }
 }
 
 /// No answer. Only what failed while connecting has provably not been sent.
-fn lost(error: &reqwest::Error) -> HubError {
+fn lost(what: &str, error: &reqwest::Error) -> HubError {
     if error.is_connect() || error.is_builder() {
         return HubError::Transport {
             what: "the hub's REST face could not be reached".into(),
             cause: chain(error),
         };
     }
-    unknown(error)
+    unknown(what, error)
 }
 
-fn unknown(error: &reqwest::Error) -> HubError {
+fn unknown(what: &str, error: &reqwest::Error) -> HubError {
     HubError::OutcomeUnknown {
-        what: WHAT.into(),
+        what: what.into(),
         cause: chain(error),
     }
 }

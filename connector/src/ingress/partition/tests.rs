@@ -14,6 +14,7 @@ use connector_config::NodeSelection;
 use iothub::{
     EventSource, MessageSource, Offset, PartitionId, PartitionProperties, SourceIdentity,
 };
+use serde_json::Value as Json;
 use thingworx_standin::{ClusterSettings, Fault, Property, Remote, Running, Thing};
 use tokio::sync::Notify;
 
@@ -52,6 +53,9 @@ struct Hub {
     refuse: Mutex<VecDeque<HubError>>,
     cut: Mutex<Option<HubError>>,
     opened: Mutex<Vec<Position>>,
+    /// The twin of the device, and how often it was read.
+    twin: Mutex<Option<Json>>,
+    read: Mutex<u32>,
 }
 
 struct Source(Arc<Hub>, SourceIdentity);
@@ -97,6 +101,15 @@ impl EventSource for Source {
 
     fn identity(&self) -> &SourceIdentity {
         &self.1
+    }
+}
+
+#[async_trait]
+impl iothub::TwinReader for Hub {
+    async fn twin(&self, device: &str, _: Option<&str>) -> Result<Json, HubError> {
+        *self.read.lock().unwrap() += 1;
+        let gone = || HubError::DeviceNotFound { id: device.into() };
+        self.twin.lock().unwrap().clone().ok_or_else(gone)
     }
 }
 
@@ -201,7 +214,11 @@ impl Drop for World {
     }
 }
 
-fn event(device: &str, sequence: i64, body: &str) -> Event {
+fn event(sequence: i64, body: &str) -> Event {
+    event_of(DEVICE, sequence, body)
+}
+
+fn event_of(device: &str, sequence: i64, body: &str) -> Event {
     Event {
         partition_offset: Offset::new(sequence.to_string()),
         sequence,
@@ -267,7 +284,9 @@ async fn world_of(nodes: usize, start: StartPosition) -> World {
     };
     let ingress = Ingress {
         source: Arc::new(Source(hub.clone(), identity)),
-        passes: Passes::start(platform.clone(), metrics.clone()),
+        twins: hub.clone(),
+        messages: Arc::default(),
+        passes: Passes::start(platform.clone(), metrics.clone(), "AzureIot-me"),
         platform,
         start,
         metrics,
@@ -294,7 +313,7 @@ impl World {
     }
 
     fn send_from(&self, device: &str, sequence: i64, body: &str) {
-        let event = event(device, sequence, body);
+        let event = event_of(device, sequence, body);
         self.hub.events.lock().unwrap().push(event);
         self.hub.added.notify_waiters();
     }
@@ -582,3 +601,5 @@ async fn an_evicted_reader_that_cannot_confirm_its_claim_drops_what_is_unsent() 
     task.await.unwrap();
     assert_eq!(*world.store.released.lock().unwrap(), Some(Some(4)));
 }
+
+mod kinds;

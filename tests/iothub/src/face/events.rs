@@ -221,15 +221,20 @@ fn encode(record: &Record) -> Bytes {
         map.symbol("x-opt-offset")
             .string(&record.offset.to_string());
         map.symbol("x-opt-enqueued-time").timestamp(record.enqueued);
-        map.symbol("iothub-connection-device-id")
-            .string(&origin.device);
+        // The hub's own events name the device in a property only.
+        if !origin.auth_method.is_empty() {
+            map.symbol("iothub-connection-device-id")
+                .string(&origin.device);
+        }
         if let Some(module) = &origin.module {
             map.symbol("iothub-connection-module-id").string(module);
         }
-        map.symbol("iothub-connection-auth-method")
-            .string(&origin.auth_method);
-        map.symbol("iothub-connection-auth-generation-id")
-            .string(&origin.generation);
+        if !origin.auth_method.is_empty() {
+            map.symbol("iothub-connection-auth-method")
+                .string(&origin.auth_method);
+            map.symbol("iothub-connection-auth-generation-id")
+                .string(&origin.generation);
+        }
         map.symbol("iothub-enqueuedtime").timestamp(record.enqueued);
         map.symbol("iothub-message-source").string(&origin.source);
     });

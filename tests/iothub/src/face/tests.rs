@@ -33,6 +33,7 @@ fn hub() -> Arc<Hub> {
             format!("service:{KEY}:ServiceConnect").parse().unwrap(),
         ]),
         redirect: None,
+        routes: Vec::new(),
     })
 }
 

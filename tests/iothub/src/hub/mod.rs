@@ -4,6 +4,7 @@ mod access;
 mod command;
 mod connections;
 mod registry;
+mod route;
 mod session;
 
 use std::{
@@ -27,6 +28,7 @@ use crate::{
 pub use command::{MAX_METHOD_PAYLOAD, MethodAnswer, MethodRequest};
 pub use connections::{Connection, Connections};
 pub use registry::{Change, DeviceView, Etag, Keys, Registered};
+pub use route::Route;
 pub use session::{DeviceSession, Subscription, ToDevice};
 
 /// What a hub is made of.
@@ -49,6 +51,8 @@ pub struct HubSettings {
     /// Where readers that ask the hub for its events are sent: host and port of the Event
     /// Hubs-compatible endpoint. Without it such links are refused.
     pub redirect: Option<(String, u16)>,
+    /// Which of its own events the hub puts into the stream.
+    pub routes: Vec<Route>,
 }
 
 /// The hub. Shared by all faces.

@@ -201,6 +201,7 @@ impl Hub {
         let keys = change.keys.unwrap_or_else(Keys::generate);
         let registered = Registered::new(keys, change.enabled.unwrap_or(true), number);
         let view = registered.view(identity);
+        self.tell_lifecycle(identity, true, &registered);
         identities.insert(identity.clone(), registered);
         Ok(view)
     }
@@ -232,6 +233,9 @@ impl Hub {
                 || (identity.module_id().is_none() && other.device_id() == identity.device_id());
             if goes && let Some(live) = &registered.live {
                 live.taken_over.cancel();
+            }
+            if goes {
+                self.tell_lifecycle(other, false, registered);
             }
             !goes
         });
@@ -327,6 +331,11 @@ impl Hub {
             crate::twin::merge(&mut registered.twin.tags, tags);
         }
         registered.twin.revision += 1;
+        let mut told = patch.clone();
+        if let Some(desired) = told.pointer_mut("/properties/desired") {
+            desired["$version"] = registered.twin.desired.version().into();
+        }
+        self.tell_twin(identity, registered.twin.revision, told);
         Ok(registered.twin.clone())
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -126,6 +126,7 @@ impl Hub {
                 mailbox: sender,
                 taken_over: taken_over.clone(),
             });
+            self.tell_connection(identity, true);
             !registered.subscriptions.is_empty()
         };
         self.changed_presence();
@@ -244,6 +245,11 @@ impl DeviceSession {
         self.with(|registered| {
             let version = registered.twin.reported.patch(patch)?;
             registered.twin.revision += 1;
+            let mut told = patch.clone();
+            told["$version"] = version.into();
+            let body = json!({ "properties": { "reported": told } });
+            self.hub
+                .tell_twin(&self.identity, registered.twin.revision, body);
             Ok(version)
         })
         .transpose()
@@ -255,6 +261,7 @@ impl Drop for DeviceSession {
         self.with(|registered| {
             registered.live = None;
             registered.queue.release_all();
+            self.hub.tell_connection(&self.identity, false);
         });
         self.hub.forget_methods(&self.identity, self.session);
         self.hub.changed_presence();

@@ -177,6 +177,12 @@ impl Partition {
         }
     }
 
+    /// All events that it keeps.
+    #[cfg(test)]
+    pub(crate) fn kept(&self) -> Vec<Record> {
+        self.lock().records.iter().cloned().collect()
+    }
+
     /// Opens a reader by the rules of [`super::reader`] and gives its id and first sequence number.
     pub(super) fn open(&self, request: ReaderRequest) -> Result<(u64, i64), OpenError> {
         let mut state = self.lock();

@@ -48,6 +48,7 @@ pub(in crate::mqtt) fn hub() -> Arc<Hub> {
         retention: 100,
         policies: Policies(Vec::new()),
         redirect: None,
+        routes: Vec::new(),
     })
 }
 
