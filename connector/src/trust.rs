@@ -11,8 +11,8 @@ use connector_config::Settings;
 /// What the SDK's TLS library reads.
 const VARIABLE: &str = "SSL_CERT_FILE";
 
-/// Goes on if the SDK trusts what `iotHub.tls.ca` says; else this process becomes one that does. A
-/// variable that is set already wins.
+/// Goes on if the SDK trusts what `iotHub.tls.ca` says; else this process becomes one that does.
+/// Without the setting the variable stays as it is.
 ///
 /// # Errors
 /// If the program could not be started again.
@@ -25,7 +25,7 @@ pub fn established(settings: &Settings) -> io::Result<()> {
     else {
         return Ok(());
     };
-    if env::var_os(VARIABLE).is_some() {
+    if env::var_os(VARIABLE).is_some_and(|trusted| trusted == ca.file.as_os_str()) {
         return Ok(());
     }
     // Returns only if it failed.
