@@ -34,6 +34,9 @@ def pytest_runtest_makereport(item: pytest.Item, call):
         report.sections.append(("connector's pods", stack.logs()))
         report.sections.append(("resource", cluster.kubectl(
             "-n", stack.namespace, "describe", "aihc", check=False)))
+    bench = item.funcargs.get("bench") if hasattr(item, "funcargs") else None
+    if report.failed and bench is not None:
+        report.sections.append(("connector's log", bench.log()))
 
 
 @pytest.fixture(scope="session")

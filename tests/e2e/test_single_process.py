@@ -2,103 +2,24 @@
 
 from __future__ import annotations
 
-import base64
 import gzip
 import json
-import os
-import secrets
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-import trustme
 from cluster import eventually
 from fleet import Fleet
-from hub import Hub
-from thingworx import Arrivals, Thingworx, device_thing, hub_thing
+from process import Bench
+from thingworx import Arrivals, device_thing, hub_thing
 
-PROGRAMS = Path(os.environ["PROGRAMS"])
-# The device SDK always dials 8883 and the hub's host 443 and 5671, so each face has an address of its own.
-HUB, EVENTS, PLATFORM = "127.0.71.1", "127.0.71.2", "127.0.71.3"
-
-
-class Bench:
-    """Stand-ins and a connector as processes on loopback addresses."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-        self.processes: dict[str, subprocess.Popen] = {}
-        self.app_key, policy_key = secrets.token_hex(16), base64.b64encode(secrets.token_bytes(32)).decode()
-        authority = trustme.CA()
-        issued = authority.issue_cert(HUB, EVENTS, PLATFORM)
-        self.ca = authority.cert_pem.bytes().decode()
-        chain = "".join(one.bytes().decode() for one in issued.cert_chain_pems)
-        files = {
-            "ca.crt": self.ca, "tls.crt": chain, "tls.key": issued.private_key_pem.bytes().decode(),
-            "appKey": self.app_key,
-            "service": f"HostName={HUB};SharedAccessKeyName=service;SharedAccessKey={policy_key}",
-            "events": f"Endpoint=sb://{EVENTS}/;SharedAccessKeyName=service;SharedAccessKey={policy_key};"
-                      "EntityPath=telemetry",
-        }
-        for name, text in files.items():
-            (folder / name).write_text(text)
-        tls = ["--tls-cert", folder / "tls.crt", "--tls-key", folder / "tls.key"]
-        self.start("thingworx-standin", "--node", f"{PLATFORM}:8443,{PLATFORM}:8444",
-                   "--rest", f"{PLATFORM}:8080", "--app-key", self.app_key, *tls)
-        self.start("iothub-standin", "--hub-host", HUB, "--events-host", EVENTS, "--entity", "telemetry",
-                   "--consumer-group", "thingworx", "--policy", f"service:{policy_key}:ServiceConnect",
-                   "--hub-amqp", f"{HUB}:5671", "--events-amqp", f"{EVENTS}:5671", "--mqtt", f"{HUB}:8883",
-                   "--https", f"{HUB}:443", "--control", f"{HUB}:8090",
-                   "--route", "lifecycle,twin,connection", *tls)
-        self.thingworx = Thingworx(f"http://{PLATFORM}:8080", self.app_key)
-        self.hub = Hub(f"http://{HUB}:8090", HUB)
-        eventually("the platform's stand-in is ready", self.thingworx.ready, 20)
-        eventually("the hub's stand-in is ready", self.hub.ready, 20)
-
-    def start(self, program: str, *arguments: object) -> None:
-        log = (self.folder / f"{program}.log").open("a")
-        self.processes[program] = subprocess.Popen(
-            [PROGRAMS / program, *map(str, arguments)], stderr=log, stdout=log)
-
-    def connector(self, routing_group: str = "") -> None:
-        settings = self.folder / "settings.yaml"
-        settings.write_text(f"""
-hubThingName: FactoryHub
-{routing_group}
-thingworx:
-  endpoints: [wss://{PLATFORM}:8443/Thingworx/WS, wss://{PLATFORM}:8444/Thingworx/WS]
-  appKey: {{file: {self.folder}/appKey}}
-  tls: {{ca: {{file: {self.folder}/ca.crt}}}}
-iotHub:
-  connectionString: {{file: {self.folder}/service}}
-  eventHubs: {{connectionString: {{file: {self.folder}/events}}, consumerGroup: thingworx}}
-  messages: {{time: Property, timeField: at, connectionProperty: online}}
-  tls: {{ca: {{file: {self.folder}/ca.crt}}}}
-checkpoints: {{file: {{path: {self.folder}/checkpoints.json}}}}
-""")
-        self.start("azure-iot-hub-connector", "--config", settings, "--listen", f"{PLATFORM}:9090")
-
-    def end(self, program: str, how: signal.Signals = signal.SIGTERM) -> int:
-        process = self.processes.pop(program)
-        process.send_signal(how)
-        return process.wait(70)
-
-    def unready(self) -> str:
-        return self.thingworx.http.get(f"http://{PLATFORM}:9090/readyz", timeout=2).text
-
-    def ready(self) -> bool:
-        return self.unready() == "ready\n"
-
-    def log(self) -> str:
-        return (self.folder / "azure-iot-hub-connector.log").read_text()[-4000:]
+NETWORK = "127.0.71"
 
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory) -> Iterator[Bench]:
-    made = Bench(tmp_path_factory.mktemp("bench"))
+    made = Bench(tmp_path_factory.mktemp("bench"), NETWORK)
     yield made
     for program in list(made.processes):
         made.end(program)

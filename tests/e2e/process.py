@@ -1,0 +1,94 @@
+"""One connector without Kubernetes and the stand-ins, as processes on loopback addresses."""
+
+from __future__ import annotations
+
+import base64
+import os
+import secrets
+import signal
+import subprocess
+from pathlib import Path
+
+import trustme
+from cluster import eventually
+from hub import Hub
+from thingworx import Thingworx
+
+PROGRAMS = Path(os.environ["PROGRAMS"])
+CONNECTOR = "azure-iot-hub-connector"
+
+
+class Bench:
+    """Stand-ins and a connector as processes on loopback addresses."""
+
+    def __init__(self, folder: Path, network: str):
+        self.hub_host, self.events_host, self.platform = (f"{network}.{last}" for last in (1, 2, 3))
+        self.folder = folder
+        self.processes: dict[str, subprocess.Popen] = {}
+        self.app_key, policy_key = secrets.token_hex(16), base64.b64encode(secrets.token_bytes(32)).decode()
+        authority = trustme.CA()
+        issued = authority.issue_cert(self.hub_host, self.events_host, self.platform)
+        self.ca = authority.cert_pem.bytes().decode()
+        chain = "".join(one.bytes().decode() for one in issued.cert_chain_pems)
+        files = {
+            "ca.crt": self.ca, "tls.crt": chain, "tls.key": issued.private_key_pem.bytes().decode(),
+            "appKey": self.app_key,
+            "service": f"HostName={self.hub_host};SharedAccessKeyName=service;SharedAccessKey={policy_key}",
+            "events": f"Endpoint=sb://{self.events_host}/;SharedAccessKeyName=service;SharedAccessKey={policy_key};"
+                      "EntityPath=telemetry",
+        }
+        for name, text in files.items():
+            (folder / name).write_text(text)
+        tls = ["--tls-cert", folder / "tls.crt", "--tls-key", folder / "tls.key"]
+        self.start("thingworx-standin", "--node", f"{self.platform}:8443,{self.platform}:8444",
+                   "--rest", f"{self.platform}:8080", "--app-key", self.app_key, *tls)
+        hub = self.hub_host
+        self.start("iothub-standin", "--hub-host", hub, "--events-host", self.events_host, "--entity", "telemetry",
+                   "--consumer-group", "thingworx", "--policy", f"service:{policy_key}:ServiceConnect",
+                   "--hub-amqp", f"{hub}:5671", "--events-amqp", f"{self.events_host}:5671",
+                   "--mqtt", f"{hub}:8883", "--https", f"{hub}:443", "--control", f"{hub}:8090",
+                   "--route", "lifecycle,twin,connection", *tls)
+        self.thingworx = Thingworx(f"http://{self.platform}:8080", self.app_key)
+        self.hub = Hub(f"http://{self.hub_host}:8090", self.hub_host)
+        eventually("the platform's stand-in is ready", self.thingworx.ready, 20)
+        eventually("the hub's stand-in is ready", self.hub.ready, 20)
+
+    def start(self, program: str, *arguments: object, name: str = "") -> None:
+        log = (self.folder / f"{name or program}.log").open("a")
+        self.processes[name or program] = subprocess.Popen(
+            [PROGRAMS / program, *map(str, arguments)], stderr=log, stdout=log)
+
+    def connector(
+        self, routing_group: str = "", *, name: str = CONNECTOR, port: int = 9090, start: str = "Earliest",
+    ) -> None:
+        """Starts a connector; one of another name keeps checkpoints of its own."""
+        settings = self.folder / f"{name}.yaml"
+        settings.write_text(f"""
+hubThingName: FactoryHub
+{routing_group}
+thingworx:
+  endpoints: [wss://{self.platform}:8443/Thingworx/WS, wss://{self.platform}:8444/Thingworx/WS]
+  appKey: {{file: {self.folder}/appKey}}
+  tls: {{ca: {{file: {self.folder}/ca.crt}}}}
+iotHub:
+  connectionString: {{file: {self.folder}/service}}
+  eventHubs: {{connectionString: {{file: {self.folder}/events}}, consumerGroup: thingworx, start: {start}}}
+  messages: {{time: Property, timeField: at, connectionProperty: online}}
+  tls: {{ca: {{file: {self.folder}/ca.crt}}}}
+checkpoints: {{file: {{path: {self.folder}/{name}.json}}}}
+""")
+        self.start(CONNECTOR, "--config", settings, "--listen", f"{self.platform}:{port}", name=name)
+
+    def end(self, program: str, how: signal.Signals = signal.SIGTERM) -> int:
+        process = self.processes.pop(program)
+        process.send_signal(how)
+        return process.wait(70)
+
+    def unready(self) -> str:
+        return self.thingworx.http.get(f"http://{self.platform}:9090/readyz", timeout=2).text
+
+    def ready(self) -> bool:
+        return self.unready() == "ready\n"
+
+    def log(self) -> str:
+        return (self.folder / f"{CONNECTOR}.log").read_text()[-4000:]
