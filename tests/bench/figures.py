@@ -21,31 +21,28 @@ from thingworx import Arrivals  # noqa: E402
 DEVICES, MESSAGES, RATE, WRITES = 8, 500, 400, 400
 
 
-def memory(pod: dict) -> float:
-    """Resident memory of a pod's program in MiB: its process is found by its container's id."""
+def process(pod: dict) -> Path:
+    """The process of a pod's program on this machine, found by its container's id."""
     container = pod["status"]["containerStatuses"][0]["containerID"].rpartition("/")[2]
-    for process in Path("/proc").glob("[0-9]*"):
+    for found in Path("/proc").glob("[0-9]*"):
         try:
-            if container in (process / "cgroup").read_text():
-                pages = next(line for line in (process / "status").read_text().splitlines()
-                             if line.startswith("VmRSS"))
-                return int(pages.split()[1]) / 1024
-        except (OSError, StopIteration):
+            if container in (found / "cgroup").read_text():
+                return found
+        except OSError:  # It has ended meanwhile.
             continue
     raise LookupError(f"no process of {pod['metadata']['name']} on this machine")
+
+
+def memory(pod: dict) -> float:
+    """Resident memory of a pod's program in MiB."""
+    lines = (process(pod) / "status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
 
 
 def ticks(pod: dict) -> float:
     """CPU seconds that a pod's program has used."""
-    container = pod["status"]["containerStatuses"][0]["containerID"].rpartition("/")[2]
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if container in (process / "cgroup").read_text():
-                fields = (process / "stat").read_text().rpartition(")")[2].split()
-                return (int(fields[11]) + int(fields[12])) / 100
-        except OSError:
-            continue
-    raise LookupError(f"no process of {pod['metadata']['name']} on this machine")
+    fields = (process(pod) / "stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / 100
 
 
 def starts(stack: Stack, times: int) -> list[float]:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import trustme
 from cluster import eventually
+from fleet import Fleet
 from hub import Hub
-from thingworx import Thingworx
+from thingworx import Thingworx, device_thing
 
 PROGRAMS = Path(os.environ["PROGRAMS"])
 CONNECTOR = "azure-iot-hub-connector"
@@ -79,10 +80,21 @@ checkpoints: {{file: {{path: {self.folder}/{name}.json}}}}
 """)
         self.start(CONNECTOR, "--config", settings, "--listen", f"{self.platform}:{port}", name=name)
 
+    def fleet(self, count: int) -> Fleet:
+        """So many devices, registered, defined as Things and connected."""
+        names = [f"dev-{index}" for index in range(count)]
+        self.thingworx.define({name: device_thing("FactoryHub") for name in names})
+        return Fleet(self.hub.register(names), self.ca)
+
     def end(self, program: str, how: signal.Signals = signal.SIGTERM) -> int:
         process = self.processes.pop(program)
         process.send_signal(how)
         return process.wait(70)
+
+    def close(self) -> None:
+        """Ends every process that is still running."""
+        for program in list(self.processes):
+            self.end(program)
 
     def unready(self) -> str:
         return self.thingworx.http.get(f"http://{self.platform}:9090/readyz", timeout=2).text

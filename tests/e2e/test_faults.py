@@ -23,15 +23,12 @@ def bench(tmp_path_factory) -> Iterator[Bench]:
     made = Bench(tmp_path_factory.mktemp("faults"), NETWORK)
     made.thingworx.define({"FactoryHub": hub_thing()})
     yield made
-    for program in list(made.processes):
-        made.end(program)
+    made.close()
 
 
 @pytest.fixture(scope="module")
 def devices(bench: Bench) -> Iterator[Fleet]:
-    names = [f"dev-{index}" for index in range(4)]
-    bench.thingworx.define({name: device_thing("FactoryHub") for name in names})
-    made = Fleet(bench.hub.register(names), bench.ca)
+    made = bench.fleet(4)
     yield made
     made.close()
 

@@ -21,15 +21,13 @@ NETWORK = "127.0.71"
 def bench(tmp_path_factory) -> Iterator[Bench]:
     made = Bench(tmp_path_factory.mktemp("bench"), NETWORK)
     yield made
-    for program in list(made.processes):
-        made.end(program)
+    made.close()
 
 
 @pytest.fixture(scope="module")
 def devices(bench: Bench) -> Iterator[Fleet]:
-    names = [f"dev-{index}" for index in range(4)]
-    bench.thingworx.define({"FactoryHub": hub_thing(), **{name: device_thing("FactoryHub") for name in names}})
-    made = Fleet(bench.hub.register(names), bench.ca)
+    bench.thingworx.define({"FactoryHub": hub_thing()})
+    made = bench.fleet(4)
     yield made
     made.close()
 
