@@ -1,32 +1,63 @@
 //! What `/metrics` shows. Labels are closed sets or the hub's partitions and the platform's nodes;
 //! never devices, Things or texts of errors.
 
+use std::time::Duration;
+
+use iothub::{Event, PartitionProperties};
 use prometheus::{
-    Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
+
+use crate::ingress::Mark;
+
+/// Seconds of one step: the buckets of OpenTelemetry's conventions for messaging.
+const STEP: [f64; 14] = [
+    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+];
+/// Seconds that what is read lies behind: from nearly live to the hub's longest retention, 7 days.
+const BEHIND: [f64; 11] = [
+    0.1, 0.5, 1.0, 5.0, 10.0, 60.0, 300.0, 3600.0, 21_600.0, 86_400.0, 604_800.0,
+];
+/// Events taken at once.
+const EVENTS: [f64; 7] = [1.0, 5.0, 10.0, 50.0, 100.0, 250.0, 500.0];
 
 /// All metrics of a connector. Cheap to clone.
 #[derive(Clone)]
 pub struct Metrics {
     registry: Registry,
     /// Events received from the hub, by partition.
-    pub events: IntCounterVec,
+    events: IntCounterVec,
+    /// Events of each batch.
+    batch_events: Histogram,
+    /// From the receipt of a batch until all its events are settled.
+    batch_seconds: Histogram,
+    /// From the hub's taking the last event of a batch to its receipt.
+    behind_seconds: Histogram,
     /// Property values that the platform took.
     pub values: IntCounter,
     /// Write requests answered by the platform, by outcome.
-    pub writes: IntCounterVec,
+    write_seconds: HistogramVec,
     /// Events passed without being written, by reason.
     pub passed: IntCounterVec,
     /// Events missing in a partition's sequence.
     pub gaps: IntCounterVec,
-    /// Events between the newest one of a partition and the low-water mark.
-    pub lag: IntGaugeVec,
-    /// Checkpoints stored, by outcome.
-    pub checkpoints: IntCounterVec,
+    lag_events: IntGaugeVec,
+    lag_seconds: IntGaugeVec,
+    read_ahead_events: IntGaugeVec,
+    read_ahead_bytes: IntGaugeVec,
+    epoch: IntGaugeVec,
+    last_event: IntGaugeVec,
+    mark_time: IntGaugeVec,
+    moves: IntCounterVec,
+    /// Checkpoints, by outcome.
+    checkpoint_seconds: HistogramVec,
     /// Partitions that this member reads.
-    pub partitions: IntGauge,
+    partitions: IntGauge,
     /// 1 for each node that is logged in, else 0.
     pub node_up: IntGaugeVec,
+    /// 1 for each node that is ill or silent and left alone for a while, else 0.
+    pub node_resting: IntGaugeVec,
     /// Requests of the platform, by kind and outcome.
     pub requests: IntCounterVec,
     /// Requests of the platform that are being served.
@@ -51,8 +82,22 @@ impl Metrics {
             registry.register(Box::new(made.clone()))?;
             Ok::<_, prometheus::Error>(made)
         };
+        let by_partition = |of: &str, help: &str| gauges(of, help, &["partition"]);
         let gauge = |of: &str, help: &str| {
             let made = IntGauge::new(name(of), help)?;
+            registry.register(Box::new(made.clone()))?;
+            Ok::<_, prometheus::Error>(made)
+        };
+        let options = |of: &str, help: &str, buckets: &[f64]| {
+            HistogramOpts::new(name(of), help).buckets(buckets.to_vec())
+        };
+        let histogram = |of: &str, help: &str, buckets: &[f64]| {
+            let made = Histogram::with_opts(options(of, help, buckets))?;
+            registry.register(Box::new(made.clone()))?;
+            Ok::<_, prometheus::Error>(made)
+        };
+        let by_outcome = |of: &str, help: &str| {
+            let made = HistogramVec::new(options(of, help, &STEP), &["outcome"])?;
             registry.register(Box::new(made.clone()))?;
             Ok::<_, prometheus::Error>(made)
         };
@@ -64,8 +109,19 @@ impl Metrics {
                 "Events received from the hub",
                 &["partition"],
             )?,
+            batch_events: histogram("batch_events", "Events taken from the hub at once", &EVENTS)?,
+            batch_seconds: histogram(
+                "batch_seconds",
+                "From the receipt of a batch of events until all of it is written or passed",
+                &STEP,
+            )?,
+            behind_seconds: histogram(
+                "behind_latest_seconds",
+                "From the hub's taking the last event of a batch to its receipt here",
+                &BEHIND,
+            )?,
             values,
-            writes: counters("writes_total", "Write requests, by outcome", &["outcome"])?,
+            write_seconds: by_outcome("write_seconds", "Requests to the platform, by outcome")?,
             passed: counters(
                 "passed_total",
                 "Events passed unwritten, by reason",
@@ -76,22 +132,157 @@ impl Metrics {
                 "Events missing in a partition's sequence",
                 &["partition"],
             )?,
-            lag: gauges(
-                "lag_events",
-                "Events behind the newest of a partition",
-                &["partition"],
+            lag_events: by_partition(
+                "partition_lag_events",
+                "Events behind the newest one; also of partitions that nobody reads",
             )?,
-            checkpoints: counters("checkpoints_total", "Checkpoints, by outcome", &["outcome"])?,
-            partitions: gauge("partitions", "Partitions that this member reads")?,
+            lag_seconds: by_partition(
+                "partition_lag_seconds",
+                "Seconds behind the newest event, by the hub's times; also of partitions that nobody reads",
+            )?,
+            read_ahead_events: by_partition(
+                "read_ahead_events",
+                "Events that are read and not yet settled",
+            )?,
+            read_ahead_bytes: by_partition(
+                "read_ahead_bytes",
+                "Memory of events that are read and not yet settled",
+            )?,
+            epoch: by_partition(
+                "partition_epoch",
+                "Epoch with which this pod reads a partition",
+            )?,
+            last_event: by_partition(
+                "partition_last_event_timestamp_seconds",
+                "When the newest received event was taken by the hub",
+            )?,
+            mark_time: by_partition(
+                "partition_checkpoint_timestamp_seconds",
+                "When a checkpoint was stored last",
+            )?,
+            moves: counters(
+                "partition_moves_total",
+                "Partitions taken and given up",
+                &["kind"],
+            )?,
+            checkpoint_seconds: by_outcome("checkpoint_seconds", "Checkpoints, by outcome")?,
+            partitions: gauge("partitions", "Partitions that this pod reads")?,
             node_up: gauges(
                 "node_up",
                 "1 for each platform node that is logged in",
+                &["node"],
+            )?,
+            node_resting: gauges(
+                "node_resting",
+                "1 for each platform node that is ill or silent and left alone for a while",
                 &["node"],
             )?,
             requests: counters("requests_total", "Platform requests", &["kind", "outcome"])?,
             in_flight: gauge("requests_in_flight", "Platform requests being served")?,
             registry,
         })
+    }
+
+    /// This pod reads `partition` from now on.
+    pub fn owned(&self, partition: &str, epoch: i64) {
+        self.partitions.inc();
+        self.epoch.with_label_values(&[partition]).set(epoch);
+        self.moved("taken");
+    }
+
+    /// This pod no longer reads `partition`; what it has told of it is forgotten.
+    pub fn disowned(&self, partition: &str) {
+        self.partitions.dec();
+        for gauges in [
+            &self.epoch,
+            &self.read_ahead_events,
+            &self.read_ahead_bytes,
+            &self.last_event,
+            &self.mark_time,
+        ] {
+            // There is nothing to remove where nothing was told.
+            let _ = gauges.remove_label_values(&[partition]);
+        }
+        self.no_lag(partition);
+    }
+
+    /// Another pod tells the lag of `partition`.
+    pub fn no_lag(&self, partition: &str) {
+        let _ = self.lag_events.remove_label_values(&[partition]);
+        let _ = self.lag_seconds.remove_label_values(&[partition]);
+    }
+
+    /// A partition was `taken`, `handed_over` or `lost`.
+    pub fn moved(&self, kind: &str) {
+        self.moves.with_label_values(&[kind]).inc();
+    }
+
+    /// A batch was received, at this time in milliseconds since 1970.
+    pub fn batch(&self, partition: &str, events: &[Event], now_ms: i64) {
+        let Some(last) = events.last() else {
+            return;
+        };
+        let count = events.len() as u64;
+        self.events.with_label_values(&[partition]).inc_by(count);
+        self.last_event
+            .with_label_values(&[partition])
+            .set(last.enqueued_ms / 1000);
+        // Both are far below 2^52.
+        #[allow(clippy::cast_precision_loss)]
+        let (count, behind) = (count as f64, (now_ms - last.enqueued_ms).max(0) as f64);
+        self.batch_events.observe(count);
+        self.behind_seconds.observe(behind / 1000.0);
+    }
+
+    /// All events of a batch are settled, so long after its receipt.
+    pub fn batch_settled(&self, took: Duration) {
+        self.batch_seconds.observe(took.as_secs_f64());
+    }
+
+    /// A request to the platform has ended.
+    pub fn wrote(&self, outcome: &str, took: Duration) {
+        self.write_seconds
+            .with_label_values(&[outcome])
+            .observe(took.as_secs_f64());
+    }
+
+    /// Storing a checkpoint has ended.
+    pub fn checkpointed(&self, partition: &str, outcome: &str, took: Duration) {
+        self.checkpoint_seconds
+            .with_label_values(&[outcome])
+            .observe(took.as_secs_f64());
+        if outcome == "stored" {
+            self.mark_time
+                .with_label_values(&[partition])
+                .set(jiff::Timestamp::now().as_second());
+        }
+    }
+
+    /// What is read of `partition` and not yet settled.
+    pub fn read_ahead(&self, partition: &str, events: usize, bytes: usize) {
+        let whole = |number| i64::try_from(number).unwrap_or(i64::MAX);
+        let label = &[partition];
+        self.read_ahead_events
+            .with_label_values(label)
+            .set(whole(events));
+        self.read_ahead_bytes
+            .with_label_values(label)
+            .set(whole(bytes));
+    }
+
+    /// How far `mark` is behind what the partition holds; gives the seconds.
+    pub fn partition_lag(
+        &self,
+        partition: &str,
+        mark: Option<&Mark>,
+        holds: &PartitionProperties,
+    ) -> i64 {
+        let (events, seconds) = lag(mark, holds);
+        self.lag_events.with_label_values(&[partition]).set(events);
+        self.lag_seconds
+            .with_label_values(&[partition])
+            .set(seconds);
+        seconds
     }
 
     /// The text form that Prometheus scrapes.
@@ -101,5 +292,56 @@ impl Metrics {
         // Writing to memory cannot fail, and a family that could not be encoded is left out.
         let _ = TextEncoder::new().encode(&self.registry.gather(), &mut out);
         String::from_utf8_lossy(&out).into_owned()
+    }
+}
+
+/// Events and seconds that `mark` is behind. Both times are the hub's.
+fn lag(mark: Option<&Mark>, holds: &PartitionProperties) -> (i64, i64) {
+    if holds.empty {
+        return (0, 0);
+    }
+    // What is no longer kept cannot be caught up with.
+    let first = holds.beginning_sequence - 1;
+    let read = mark.map_or(first, |mark| mark.sequence.max(first));
+    let events = (holds.last_sequence - read).max(0);
+    let since = mark.map_or(holds.last_enqueued_ms, |mark| mark.enqueued_ms);
+    let seconds = (holds.last_enqueued_ms - since).max(0) / 1000;
+    (events, if events == 0 { 0 } else { seconds })
+}
+
+#[cfg(test)]
+mod tests {
+    use iothub::Offset;
+
+    use super::*;
+
+    #[test]
+    fn lag_counts_what_the_hub_still_keeps_by_its_own_times() {
+        let holds = |first, last| PartitionProperties {
+            beginning_sequence: first,
+            last_sequence: last,
+            last_offset: Offset::new("x"),
+            last_enqueued_ms: 60_000,
+            empty: last < first,
+        };
+        let mark = |sequence, enqueued_ms| Mark {
+            offset: "y".into(),
+            sequence,
+            enqueued_ms,
+        };
+        assert_eq!(lag(None, &holds(0, -1)), (0, 0));
+        assert_eq!(
+            lag(None, &holds(0, 9)),
+            (10, 0),
+            "how old they are is not known"
+        );
+        assert_eq!(lag(Some(&mark(4, 50_000)), &holds(0, 9)), (5, 10));
+        assert_eq!(lag(Some(&mark(4, 50_000)), &holds(7, 9)), (3, 10));
+        assert_eq!(lag(Some(&mark(9, 60_000)), &holds(0, 9)), (0, 0));
+        assert_eq!(
+            lag(Some(&mark(12, 61_000)), &holds(0, 9)),
+            (0, 0),
+            "the survey is older"
+        );
     }
 }

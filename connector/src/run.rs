@@ -25,10 +25,10 @@ use crate::{
     claim::{self, FileStore, Keeper},
     egress::{OwnNames, Requests, Server},
     identity::Identity,
-    ingress::{Ingress, Passes, Readers},
+    ingress::{Ingress, Memory, Passes, Readers, Survey},
     member::MemberLease,
     metrics::Metrics,
-    platform::{self, Binder, NodesSettings, Platform},
+    platform::{self, Binder, Destination, NodesSettings, Platform},
     report::{Part, Reporter},
     secret::SecretFile,
 };
@@ -266,13 +266,18 @@ impl Parts {
 
         let bound = self.bind(&platform, &binder, stopping).await;
         if bound.is_some() {
+            let destination: Arc<dyn Destination> = Arc::new(platform.clone());
+            let survey = Survey::start(source.clone(), partitions.clone(), end.clone());
             let ingress = Ingress {
                 source: source.clone(),
-                platform: platform.clone(),
+                platform: destination.clone(),
                 start: settings.iot_hub.event_hubs.start,
+                catch_up: settings.iot_hub.event_hubs.catch_up_rate,
+                survey: survey.clone(),
+                memory: Memory::default(),
                 twins,
                 messages: Arc::new(settings.iot_hub.messages.clone()),
-                passes: Passes::start(platform.clone(), metrics.clone(), member.as_str()),
+                passes: Passes::start(destination, metrics.clone(), member.as_str()),
                 metrics: metrics.clone(),
                 reporter: reporter.clone(),
             };
@@ -299,6 +304,10 @@ impl Parts {
                             uid,
                             partitions,
                             reporter.clone(),
+                            claim::Lags {
+                                survey,
+                                metrics: metrics.clone(),
+                            },
                         )
                         .run(readers, on_stop)
                         .await;

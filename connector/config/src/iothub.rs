@@ -1,5 +1,7 @@
 //! Settings of the way to the hub.
 
+use std::num::NonZeroU32;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +41,11 @@ pub struct EventHubs<S> {
     /// Where to begin in a partition that has never been checkpointed. Default: `Earliest`.
     #[serde(default)]
     pub start: StartPosition,
+    /// Events a second that are read from one partition while it is more than 30 s behind: spares
+    /// ThingWorx after an outage. Default: as fast as ThingWorx takes them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub catch_up_rate: Option<NonZeroU32>,
 }
 
 /// Where to begin in a partition that has never been checkpointed.
@@ -74,6 +81,7 @@ impl<S, C> IotHub<S, C> {
             connection_string: events,
             consumer_group,
             start,
+            catch_up_rate,
         } = event_hubs;
         IotHub {
             connection_string: secret(connection_string),
@@ -81,6 +89,7 @@ impl<S, C> IotHub<S, C> {
                 connection_string: secret(events),
                 consumer_group,
                 start,
+                catch_up_rate,
             },
             messages,
             tls: tls.map(|tls| HubTls { ca: tls.ca.map(ca) }),

@@ -110,6 +110,12 @@ pub trait EventSource: Send + Sync {
     /// What a partition holds now.
     async fn properties(&self, partition: &PartitionId) -> Result<PartitionProperties, HubError>;
 
+    /// What each of these partitions holds, in their order, over one connection.
+    async fn survey(
+        &self,
+        partitions: &[PartitionId],
+    ) -> Result<Vec<PartitionProperties>, HubError>;
+
     /// Attaches to a partition. Whoever reads it with a lower or the same epoch is evicted.
     async fn open(
         &self,

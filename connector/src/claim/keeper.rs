@@ -25,7 +25,8 @@ use super::{
 };
 use crate::{
     identity::MemberId,
-    ingress::Readers,
+    ingress::{Readers, Survey},
+    metrics::Metrics,
     report::{Part, Reporter, Trouble},
 };
 
@@ -46,6 +47,33 @@ pub struct Keeper {
     partitions: BTreeSet<PartitionId>,
     observer: Observer,
     reporter: Reporter,
+    lags: Lags,
+}
+
+/// Where the lag of partitions that nobody reads is told.
+pub struct Lags {
+    /// What the partitions hold.
+    pub survey: Survey,
+    /// Where it is shown.
+    pub metrics: Metrics,
+}
+
+impl Lags {
+    /// The reader of a partition tells its lag, so each pod tells of its own and of those without reader.
+    fn tell(&self, partition: &PartitionId, record: Option<&ClaimRecord>, reads: bool) {
+        if reads {
+            return;
+        }
+        let held = record.is_some_and(|record| record.holder.is_some());
+        match self.survey.of(partition).filter(|_| !held) {
+            Some(seen) => {
+                let mark = record.and_then(ClaimRecord::mark);
+                self.metrics
+                    .partition_lag(partition.as_str(), mark.as_ref(), &seen.properties);
+            }
+            None => self.metrics.no_lag(partition.as_str()),
+        }
+    }
 }
 
 struct Member {
@@ -60,6 +88,8 @@ struct Member {
 impl Keeper {
     /// A keeper for `member`, over the partitions that the hub has.
     #[must_use]
+    // Each is a thing of its own, named at the only call.
+    #[allow(clippy::too_many_arguments)]
     pub fn new(
         leases: Api<Lease>,
         claims: Claims,
@@ -68,6 +98,7 @@ impl Keeper {
         pod_uid: String,
         partitions: Vec<PartitionId>,
         reporter: Reporter,
+        lags: Lags,
     ) -> Self {
         let partitions = partitions.into_iter().collect();
         let observer = Observer::default();
@@ -80,6 +111,7 @@ impl Keeper {
             partitions,
             observer,
             reporter,
+            lags,
         }
     }
 
@@ -138,6 +170,7 @@ impl Keeper {
         for partition in self.partitions.clone() {
             let mine = planned.get(&partition) == Some(&self.member);
             let reads = readers.reads(&partition);
+            self.lags.tell(&partition, records.get(&partition), reads);
             if reads && !mine {
                 readers.hand_over(&partition);
             }

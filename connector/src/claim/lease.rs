@@ -44,6 +44,14 @@ pub struct ClaimRecord {
     lease: Lease,
 }
 
+impl ClaimRecord {
+    /// The checkpoint.
+    #[must_use]
+    pub fn mark(&self) -> Option<Mark> {
+        mark(&self.lease)
+    }
+}
+
 /// Which Leases are the claims of one consumer group of one hub.
 #[derive(Debug, Clone)]
 pub struct Claims {

@@ -19,7 +19,7 @@ use iothub::{Epoch, PartitionId};
 use crate::ingress::Mark;
 
 pub use file::{FileStore, FileStoreError};
-pub use keeper::Keeper;
+pub use keeper::{Keeper, Lags};
 pub use lease::Claims;
 pub use solo::read_all;
 

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use alwayson::{BaseType, InfoTable, Request, Value};
 use tokio::time::Instant;
 
-use crate::platform::{Kind, Platform, Unwritten};
+use crate::platform::{Destination, Kind, Unwritten};
 
 /// Definitions older than this are fetched again: a change of a type is then noticed even if every
 /// value happens to fit the old one.
@@ -44,20 +44,10 @@ impl Definitions {
     /// remote names.
     ///
     /// # Errors
-    /// As [`Platform::ask`].
-    pub async fn fetch(platform: &Platform, thing: &str) -> Result<Arc<Self>, Unwritten> {
-        let definitions = platform
-            .ask(
-                Kind::Read,
-                &Request::call(thing, "GetPropertyDefinitions", None),
-            )
-            .await?;
-        let subscriptions = platform
-            .ask(
-                Kind::Read,
-                &Request::call(thing, "GetPropertySubscriptions", None),
-            )
-            .await?;
+    /// As [`Destination::ask`].
+    pub async fn fetch(platform: &dyn Destination, thing: &str) -> Result<Arc<Self>, Unwritten> {
+        let definitions = ask(platform, thing, "GetPropertyDefinitions").await?;
+        let subscriptions = ask(platform, thing, "GetPropertySubscriptions").await?;
         let types = join(&definitions, &subscriptions);
         Ok(Arc::new(Self {
             types,
@@ -77,6 +67,15 @@ impl Definitions {
             fetched: Instant::now(),
         }
     }
+}
+
+async fn ask(
+    platform: &dyn Destination,
+    thing: &str,
+    service: &str,
+) -> Result<InfoTable, Unwritten> {
+    let request = Request::call(thing, service, None);
+    platform.ask(Kind::Read, &request).await.outcome
 }
 
 /// Every subscribed remote name with the base type of its property. A definition is found by its

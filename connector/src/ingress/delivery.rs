@@ -5,7 +5,10 @@
 
 mod twin;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use alwayson::{InfoTable, Request, Value};
 use tokio::time::{Instant, sleep};
@@ -21,7 +24,7 @@ use super::{
     request::{parts, request},
     shadow::Shadow,
 };
-use crate::platform::{Kind, Unwritten};
+use crate::platform::{Asked, Kind, Unwritten};
 
 /// Wrong values that the words of one report name.
 const MAX_TOLD: usize = 10;
@@ -75,6 +78,10 @@ pub struct Delivered {
     pub known: Option<Known>,
     /// What the hub has said of it.
     pub shadow: Shadow,
+    /// Nodes that were asked to write values and have not answered: they may write them yet.
+    pub unanswered: Vec<Arc<str>>,
+    /// The newest value of each property, if some node has not answered, or had not before.
+    pub newest: Vec<PropertyValue>,
 }
 
 /// Settles a batch. Ends only when every message is written, or passed and reported; dropping the
@@ -83,6 +90,8 @@ pub async fn deliver(ingress: Ingress, batch: Batch) -> Delivered {
     let Batch {
         thing,
         messages,
+        again,
+        in_doubt,
         known,
         mut shadow,
     } = batch;
@@ -90,14 +99,34 @@ pub async fn deliver(ingress: Ingress, batch: Batch) -> Delivered {
     let delivery = Delivery {
         ingress,
         thing: thing.clone(),
+        unanswered: Mutex::default(),
     };
-    let known = delivery.run(&messages, known, &mut shadow).await;
+    let (known, rows) = delivery.map(&messages, known, &mut shadow).await;
+    let rows = std::iter::once(again).chain(rows).collect();
+    let written = delivery.write(rows).await;
+    let unanswered = delivery.unanswered.into_inner();
+    let unanswered = unanswered.unwrap_or_else(PoisonError::into_inner);
     Delivered {
         thing,
         sequences,
         known,
         shadow,
+        newest: if in_doubt || !unanswered.is_empty() {
+            newest(written)
+        } else {
+            Vec::new()
+        },
+        unanswered,
     }
+}
+
+/// The last value of each property.
+fn newest(written: Vec<Vec<PropertyValue>>) -> Vec<PropertyValue> {
+    let mut last = std::collections::HashMap::new();
+    for value in written.into_iter().flatten() {
+        last.insert(value.name.clone(), value);
+    }
+    last.into_values().collect()
 }
 
 /// How long a Thing is given before it is taken for the cause of refusals.
@@ -121,15 +150,18 @@ impl Patience {
 struct Delivery {
     ingress: Ingress,
     thing: Arc<str>,
+    /// Nodes that have not answered a write.
+    unanswered: Mutex<Vec<Arc<str>>>,
 }
 
 impl Delivery {
-    async fn run(
+    /// What the messages make of the Thing's properties, in rows of values that belong together.
+    async fn map(
         &self,
         messages: &[Message],
         known: Option<Known>,
         shadow: &mut Shadow,
-    ) -> Option<Known> {
+    ) -> (Option<Known>, Vec<Vec<PropertyValue>>) {
         let writes = |one: &&Message| !matches!(one.content, Content::Lifecycle(_));
         let count = messages.iter().filter(writes).count();
         let (known, telemetry) = match count {
@@ -166,8 +198,7 @@ impl Delivery {
             rows.extend(mapped.rows);
             self.pass_wrong(&mapped.wrong);
         }
-        self.write(rows).await;
-        known
+        (known, rows)
     }
 
     /// What is known of the Thing, as fresh as these messages need it, and what that makes of their
@@ -213,8 +244,9 @@ impl Delivery {
             ("twin", Value::json(twin.to_string())),
         ]);
         let event = Request::event(HUB, "AzureThingLifecycleEvent", data);
-        let asked = self.until_settled(Patience::FULL, || {
-            self.ingress.platform.ask(Kind::Read, &event)
+        let event = &event;
+        let asked = self.until_settled(Patience::FULL, move || async move {
+            self.ingress.platform.ask(Kind::Read, event).await.outcome
         });
         if let Err(refusal) = asked.await {
             let message = format!(
@@ -226,7 +258,8 @@ impl Delivery {
     }
 
     async fn look_up(&self) -> Known {
-        let fetch = || Definitions::fetch(&self.ingress.platform, &self.thing);
+        let platform = self.ingress.platform.as_ref();
+        let fetch = || Definitions::fetch(platform, &self.thing);
         match self.until_settled(Patience::FULL, fetch).await {
             Ok(definitions) => Known::Definitions(definitions),
             Err(_) => Known::Missing(Instant::now()),
@@ -234,19 +267,29 @@ impl Delivery {
     }
 
     /// Writes rows of values in order; a refused request is halved until the row at fault stands alone,
-    /// so that it takes no other with it.
-    async fn write(&self, rows: Vec<Vec<PropertyValue>>) {
+    /// so that it takes no other with it. Gives back what was written.
+    async fn write(&self, rows: Vec<Vec<PropertyValue>>) -> Vec<Vec<PropertyValue>> {
+        let mut written = Vec::new();
         let mut todo = parts(rows);
         // The first is taken first.
         todo.reverse();
         let mut patience = Patience::FULL;
         while let Some(mut part) = todo.pop() {
             let values: usize = part.iter().map(Vec::len).sum();
-            let request = request(&self.thing, part.iter().flatten());
-            let write = || self.ingress.platform.ask(Kind::Write, &request);
+            let request = &request(&self.thing, part.iter().flatten());
+            let write = move || async move {
+                let asked = self.ingress.platform.ask(Kind::Write, request).await;
+                let Asked {
+                    outcome,
+                    unanswered,
+                } = asked;
+                self.doubt(unanswered);
+                outcome
+            };
             let asked = self.until_settled(patience, write);
             let Err(refusal) = asked.await else {
                 self.ingress.metrics.values.inc_by(values as u64);
+                written.append(&mut part);
                 continue;
             };
             // The Thing is found to be the cause: looking for the row must not take as long again.
@@ -263,6 +306,19 @@ impl Delivery {
                 let refused = Detail::refused(part.iter().flatten());
                 self.pass(Reason::WriteProperty, message, refused);
             }
+        }
+        written
+    }
+
+    fn doubt(&self, unanswered: Vec<Arc<str>>) {
+        if !unanswered.is_empty() {
+            let mut all = self
+                .unanswered
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            all.extend(unanswered);
+            all.sort();
+            all.dedup();
         }
     }
 

@@ -37,7 +37,7 @@ struct Entry {
 pub struct ReadAhead {
     /// Events past the mark. 10,000 is a second or two of a full partition.
     pub events: usize,
-    /// Bytes of bodies past the mark.
+    /// Bytes of messages past the mark, as they lie in memory.
     pub bytes: usize,
     /// Age of the oldest event past the mark.
     pub age: Duration,
@@ -99,6 +99,18 @@ impl LowWater {
     #[must_use]
     pub fn mark(&self) -> Option<&Mark> {
         self.mark.as_ref()
+    }
+
+    /// Events past the mark.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Bytes of messages past the mark.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Reading should pause.

@@ -15,6 +15,7 @@ mod delivery;
 mod lane;
 mod low_water;
 mod map;
+mod memory;
 mod notice;
 mod partition;
 mod pass;
@@ -22,12 +23,15 @@ mod quota;
 mod readers;
 mod request;
 mod shadow;
+mod survey;
 mod twin;
 mod value;
 
 pub use low_water::Mark;
+pub use memory::Memory;
 pub use pass::Passes;
 pub use readers::Readers;
+pub use survey::Survey;
 
 /// What every partition's task works with.
 #[derive(Clone)]
@@ -39,9 +43,16 @@ pub struct Ingress {
     /// How messages become values.
     pub messages: std::sync::Arc<connector_config::Messages>,
     /// Where values go.
-    pub platform: crate::platform::Platform,
+    pub platform: std::sync::Arc<dyn crate::platform::Destination>,
     /// Where to begin in a partition that has never been checkpointed.
     pub start: connector_config::StartPosition,
+    /// Events a second that are read from one partition while it is far behind; as fast as can be
+    /// written, if none.
+    pub catch_up: Option<std::num::NonZeroU32>,
+    /// What all partitions hold.
+    pub survey: Survey,
+    /// What the partitions share of this process's memory.
+    pub memory: Memory,
     /// Where passed events are reported.
     pub passes: Passes,
     /// What is counted.

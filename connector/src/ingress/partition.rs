@@ -1,10 +1,18 @@
 //! One partition, from its claim to its release: open, read, keep the lanes going, checkpoint.
+//!
+//! Nothing here waits for one thing alone: while the store of checkpoints, the hub or the platform does
+//! not answer, the others go on.
 
-use std::time::Duration;
+mod checkpoint;
+mod pace;
+mod wake;
+mod watchdog;
+
+use std::{collections::VecDeque, time::Duration};
 
 use connector_config::{ReportClass, StartPosition};
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use iothub::{Batches, Event, HubError, Position};
+use iothub::{Batches, Epoch, Event, HubError, PartitionId, Position};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -13,13 +21,18 @@ use super::{
     decode::{Undecodable, decode},
     delivery::{Delivered, deliver},
     lane::Lanes,
-    low_water::{LowWater, Mark, ReadAhead},
+    low_water::{LowWater, Mark},
     pass::{Detail, Pass, Reason},
 };
 use crate::{
     claim::{Claim, ClaimError},
     report::{Part, Trouble},
 };
+
+use checkpoint::{Checkpoints, Stored};
+use pace::Pace;
+use wake::Wake;
+use watchdog::Watchdog;
 
 /// Events taken from the link at once: enough to merge, few enough to look after the rest.
 const AT_ONCE: usize = 500;
@@ -29,9 +42,8 @@ const IN_FLIGHT: usize = 64;
 /// A checkpoint every 5 s if it moved: what a crash reads again stays small, and the store sees at most
 /// one write per partition and 5 s.
 const CHECKPOINT: Duration = Duration::from_secs(5);
-/// An owned partition that is silent for so long is asked whether it has anything: a link can be dead
-/// without an error.
-const SILENCE: Duration = Duration::from_secs(20);
+/// Looks after lanes, the watchdog and the metrics.
+const TICK: Duration = Duration::from_millis(500);
 /// How long a hand-over waits for what is already read. Longer than two tries of a request.
 const SETTLE: Duration = Duration::from_secs(10);
 /// Pause before a failed link is opened again; doubles up to [`MAX_PAUSE`].
@@ -45,48 +57,59 @@ const CALL: Duration = Duration::from_secs(30);
 
 /// Reads a claimed partition until `stop`, or until the claim is lost.
 pub async fn run(ingress: Ingress, claim: Box<dyn Claim>, stop: CancellationToken) {
-    let id = claim.partition().clone();
-    let (partition, epoch) = (id.as_str(), claim.epoch().0);
-    tracing::info!(partition, epoch, "reading");
-    ingress.reporter.reading(partition, true);
-    ingress.metrics.partitions.inc();
+    let (id, epoch, fence) = (claim.partition().clone(), claim.epoch(), claim.fence());
+    tracing::info!(partition = id.as_str(), epoch = epoch.0, "reading");
+    ingress.reporter.reading(id.as_str(), true);
+    ingress.metrics.owned(id.as_str(), epoch.0);
     let mark = claim.mark();
     let reader = Reader {
         position: mark.clone(),
-        stored: mark.clone(),
         low: LowWater::after(mark),
-        claim,
+        checkpoints: Checkpoints::new(claim, ingress.metrics.clone()),
         lanes: Lanes::default(),
         in_flight: FuturesUnordered::new(),
-        fenced: false,
+        fence: Some(fence),
         start: ingress.start,
+        pace: ingress.catch_up.map(Pace::new),
+        wake: Wake::new(),
+        batches: VecDeque::new(),
+        id: id.clone(),
+        epoch,
         ingress: ingress.clone(),
     };
+    let share = ingress.memory.share();
     reader.run(&stop).await;
-    ingress.metrics.partitions.dec();
-    ingress.reporter.reading(partition, false);
+    drop(share);
+    ingress.metrics.disowned(id.as_str());
+    ingress.reporter.reading(id.as_str(), false);
 }
 
 struct Reader {
     ingress: Ingress,
-    claim: Box<dyn Claim>,
+    id: PartitionId,
+    epoch: Epoch,
+    checkpoints: Checkpoints,
     /// The last event received: where a link that failed is opened again.
     position: Option<Mark>,
     low: LowWater,
-    /// The last mark that the store took.
-    stored: Option<Mark>,
     lanes: Lanes,
     in_flight: FuturesUnordered<BoxFuture<'static, Delivered>>,
-    /// The earlier owner can no longer write.
-    fenced: bool,
+    /// How long the earlier owner may still be writing once it is evicted; `None` when that is over.
+    fence: Option<Duration>,
     /// Where reading begins without a position.
     start: StartPosition,
+    pace: Option<Pace>,
+    wake: Wake,
+    /// Batches that are not settled: the last sequence number, and when it came.
+    batches: VecDeque<(i64, Instant)>,
 }
 
 /// Why reading from a link has ended.
 enum End {
     Stopped,
     ClaimLost,
+    /// The process stood still for so long.
+    StoodStill(Duration),
     Failed(HubError),
 }
 
@@ -94,61 +117,74 @@ impl Reader {
     async fn run(mut self, stop: &CancellationToken) {
         let mut pause = PAUSE;
         loop {
-            let error = match self.read(stop, &mut pause).await {
-                End::Stopped => return self.hand_over().await,
-                End::ClaimLost => {
-                    let partition = self.claim.partition().as_str();
-                    tracing::warn!(partition, "the claim is lost; dropping what is unsent");
-                    return;
-                }
-                End::Failed(error) => error,
-            };
-            let wait = match self.after(&error, stop).await {
+            let end = self.read(stop, &mut pause).await;
+            let wait = match self.after(end, stop).await {
                 Ok(wait) => wait.unwrap_or(pause),
-                Err(End::ClaimLost) => return,
-                Err(_) => pause,
+                Err(end) => return self.end(&end).await,
             };
             pause = (pause * 2).min(MAX_PAUSE);
             // Lanes go on while the link is down.
-            let woken = self.settle_until(sleep(wait), stop).await;
-            if woken {
-                return self.hand_over().await;
+            if let Err(end) = self.settle_while(sleep(wait), stop).await
+                && let Err(end) = self.after(end, stop).await
+            {
+                return self.end(&end).await;
+            }
+            self.checkpoints.begin(self.low.mark());
+        }
+    }
+
+    async fn end(self, end: &End) {
+        match end {
+            End::Stopped => self.hand_over().await,
+            End::ClaimLost | End::StoodStill(_) | End::Failed(_) => {
+                let partition = self.id.as_str();
+                tracing::warn!(
+                    partition,
+                    "another member has taken over; dropping what is unsent"
+                );
+                self.ingress.metrics.moved("lost");
             }
         }
     }
 
-    /// What a failed link means, and how long to wait before the next.
-    async fn after(
-        &mut self,
-        error: &HubError,
-        stop: &CancellationToken,
-    ) -> Result<Option<Duration>, End> {
-        let partition = self.claim.partition().as_str().to_owned();
-        match error {
+    /// What the end of a link means: how long to wait before the next (`None`: as usual), or that there
+    /// is no next.
+    async fn after(&mut self, end: End, stop: &CancellationToken) -> Result<Option<Duration>, End> {
+        let partition = self.id.as_str().to_owned();
+        let error = match end {
+            End::Stopped | End::ClaimLost => return Err(end),
+            End::StoodStill(still) => {
+                // Before anything else: nothing that was read before may be sent by a process that has
+                // perhaps been replaced.
+                self.drop_unsent();
+                tracing::warn!(
+                    partition,
+                    seconds = still.as_secs_f32(),
+                    "the process stood still; reading again from what was settled"
+                );
+                return match self.confirm().await {
+                    Err(ClaimError::Lost) => Err(End::ClaimLost),
+                    // The hub knows whether somebody else reads, whatever the store says.
+                    Ok(()) | Err(ClaimError::Unavailable(_)) => Ok(Some(Duration::ZERO)),
+                };
+            }
+            End::Failed(error) => error,
+        };
+        match &error {
             HubError::Evicted { .. } | HubError::LowerEpoch { .. } => {
-                match self.claim.confirm().await {
-                    Err(ClaimError::Lost) => {
-                        tracing::warn!(
-                            partition,
-                            "another member has taken over; dropping what is unsent"
-                        );
-                        Err(End::ClaimLost)
-                    }
-                    confirmed @ (Ok(()) | Err(ClaimError::Unavailable(_))) => {
-                        if confirmed.is_err() {
-                            // Perhaps another member has taken over and writes what came later.
-                            self.drop_unsent();
-                        }
-                        let message = format!(
-                            "partition {partition} is read by another program on the same consumer group; \
-                         give this connector a consumer group of its own"
-                        );
-                        let trouble =
-                            Trouble::new(ReportClass::User, "ConsumerGroupTaken", message);
-                        self.ingress.reporter.trouble(Part::Ingress, trouble);
-                        Ok(Some(TAKEN_PAUSE))
-                    }
+                match self.confirm().await {
+                    Err(ClaimError::Lost) => return Err(End::ClaimLost),
+                    Ok(()) => {}
+                    // Perhaps another member has taken over and writes what came later.
+                    Err(ClaimError::Unavailable(_)) => self.drop_unsent(),
                 }
+                let message = format!(
+                    "partition {partition} is read by another program on the same consumer group; give \
+                     this connector a consumer group of its own"
+                );
+                let trouble = Trouble::new(ReportClass::User, "ConsumerGroupTaken", message);
+                self.ingress.reporter.trouble(Part::Ingress, trouble);
+                Ok(Some(TAKEN_PAUSE))
             }
             HubError::PositionRefused { .. } => {
                 tracing::error!(
@@ -156,12 +192,16 @@ impl Reader {
                     "the hub no longer has the position; starting at the earliest event it keeps"
                 );
                 // What was read before belongs to the old stream, whose positions mean nothing in the new.
-                tokio::select! {
-                    () = stop.cancelled() => return Ok(None),
-                    () = self.settle_all() => {}
+                if let Some(end) = self.settle_all(stop).await {
+                    return match end {
+                        End::Stopped | End::ClaimLost => Err(end),
+                        End::StoodStill(_) | End::Failed(_) => {
+                            Box::pin(self.after(end, stop)).await
+                        }
+                    };
                 }
                 self.position = None;
-                self.stored = None;
+                self.checkpoints.forget();
                 self.low = LowWater::after(None);
                 // "Latest" would skip what is still there.
                 self.start = StartPosition::Earliest;
@@ -178,8 +218,20 @@ impl Reader {
     fn drop_unsent(&mut self) {
         self.in_flight.clear();
         self.lanes.clear();
+        self.batches.clear();
         self.low.drop_unsettled();
         self.position = self.low.mark().cloned();
+    }
+
+    /// Whether the claim still names us. An answer from before a pause of the process says nothing.
+    async fn confirm(&mut self) -> Result<(), ClaimError> {
+        loop {
+            tokio::select! {
+                biased;
+                _ = self.wake.stood_still() => {}
+                confirmed = self.checkpoints.confirm() => return confirmed,
+            }
+        }
     }
 
     async fn start_position(&mut self) -> Result<Position, End> {
@@ -191,8 +243,8 @@ impl Reader {
             StartPosition::Latest => {
                 // Resolved once and stored before reading: a crash before the first checkpoint must
                 // not move "latest" past what has arrived since.
-                let (source, id) = (self.ingress.source.clone(), self.claim.partition().clone());
-                let now = source.properties(&id).await.map_err(End::Failed)?;
+                let source = self.ingress.source.clone();
+                let now = source.properties(&self.id).await.map_err(End::Failed)?;
                 if now.last_offset.as_str().is_empty() {
                     return Ok(Position::Earliest);
                 }
@@ -202,12 +254,13 @@ impl Reader {
                     enqueued_ms: now.last_enqueued_ms,
                 };
                 self.low = LowWater::after(Some(mark.clone()));
-                if self.checkpoint().await == Stored::ClaimLost {
-                    return Err(End::ClaimLost);
-                }
-                if self.stored.as_ref() != Some(&mark) {
-                    let what = "storing where reading begins".into();
-                    return Err(End::Failed(HubError::TimedOut { what }));
+                match self.checkpoints.store(&mark).await {
+                    Stored::Yes => {}
+                    Stored::ClaimLost => return Err(End::ClaimLost),
+                    Stored::Failed => {
+                        let what = "storing where reading begins".into();
+                        return Err(End::Failed(HubError::TimedOut { what }));
+                    }
                 }
                 self.position = Some(mark.clone());
                 Ok(Position::After(iothub::Offset::new(mark.offset.as_ref())))
@@ -215,79 +268,98 @@ impl Reader {
         }
     }
 
-    async fn open(&mut self) -> Result<Box<dyn Batches>, End> {
-        let position = self.start_position().await?;
-        let (id, epoch) = (self.claim.partition().clone(), self.claim.epoch());
-        let source = self.ingress.source.clone();
-        let link = source.open(&id, position, epoch).await;
-        let link = link.map_err(End::Failed)?;
-        if !self.fenced {
+    /// Opens a link, while the lanes go on.
+    async fn open(&mut self, stop: &CancellationToken) -> Result<Box<dyn Batches>, End> {
+        let late = |_| {
+            End::Failed(HubError::TimedOut {
+                what: "opening a partition".into(),
+            })
+        };
+        let position = tokio::select! {
+            () = stop.cancelled() => return Err(End::Stopped),
+            position = timeout(CALL, self.start_position()) => position.map_err(late)??,
+        };
+        // Without a position nothing was read, so nothing can have been sent meanwhile.
+        self.wake.rest();
+        let (source, id, epoch) = (self.ingress.source.clone(), self.id.clone(), self.epoch);
+        let opening = timeout(CALL, async move { source.open(&id, position, epoch).await });
+        let opened = self.settle_while(opening, stop).await?;
+        let link = opened.map_err(late)?.map_err(End::Failed)?;
+        if let Some(fence) = self.fence {
             // Attached: the earlier owner is evicted. What it still has in flight at the platform is
             // answered or given up after one request time-out.
-            sleep(self.claim.fence()).await;
-            self.fenced = true;
+            self.settle_while(sleep(fence), stop).await?;
+            self.fence = None;
         }
         Ok(link)
     }
 
     async fn read(&mut self, stop: &CancellationToken, pause: &mut Duration) -> End {
-        let opened = tokio::select! {
-            () = stop.cancelled() => return End::Stopped,
-            opened = timeout(CALL, self.open()) => opened,
-        };
-        let mut link = match opened {
-            Ok(Ok(link)) => link,
-            Ok(Err(end)) => return end,
-            Err(_) => {
-                return End::Failed(HubError::TimedOut {
-                    what: "opening a partition".into(),
-                });
-            }
+        let mut link = match self.open(stop).await {
+            Ok(link) => link,
+            Err(end) => return end,
         };
         *pause = PAUSE;
         self.ingress.reporter.well(Part::Ingress);
         let end = self.pump(link.as_mut(), stop).await;
-        if timeout(CALL, link.close()).await.is_err() {
-            tracing::debug!(
-                partition = self.claim.partition().as_str(),
-                "closing took too long"
-            );
+        if matches!(end, End::StoodStill(_)) {
+            self.drop_unsent();
         }
-        end
+        let closing = async {
+            if timeout(CALL, link.close()).await.is_err() {
+                tracing::debug!("closing a link took too long");
+            }
+        };
+        match (end, self.settle_while(closing, stop).await) {
+            // Whatever the link said, this comes first.
+            (End::Failed(_), Err(still @ End::StoodStill(_))) => still,
+            (end, _) => end,
+        }
     }
 
     async fn pump(&mut self, link: &mut dyn Batches, stop: &CancellationToken) -> End {
         let mut checkpoint = interval(CHECKPOINT);
         checkpoint.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut heard = Instant::now();
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut dog = Watchdog::new(Instant::now());
         loop {
             self.fill();
-            let reading = !self.low.is_full(ReadAhead::default(), Instant::now());
+            let full = self
+                .low
+                .is_full(self.ingress.memory.read_ahead(), Instant::now());
+            let room = self
+                .pace
+                .as_ref()
+                .map_or(AT_ONCE, |pace| pace.room(AT_ONCE));
             tokio::select! {
+                biased;
+                still = self.wake.stood_still() => return End::StoodStill(still),
                 () = stop.cancelled() => return End::Stopped,
+                stored = self.checkpoints.done() => if stored == Stored::ClaimLost {
+                    return End::ClaimLost;
+                },
+                _ = checkpoint.tick() => {
+                    self.checkpoints.begin(self.low.mark());
+                    self.lanes.prune(Instant::now());
+                }
+                _ = tick.tick() => {
+                    let now = Instant::now();
+                    if full || room == 0 {
+                        dog.heard(now);
+                    }
+                    if let Some(what) = self.look_after(&mut dog, now) {
+                        return End::Failed(HubError::TimedOut { what: what.into() });
+                    }
+                }
                 Some(done) = self.in_flight.next(), if !self.in_flight.is_empty() => {
                     self.settled(done);
                 }
-                _ = checkpoint.tick() => {
-                    self.lanes.prune(Instant::now());
-                    if self.checkpoint().await == Stored::ClaimLost {
-                        return End::ClaimLost;
-                    }
-                    if heard.elapsed() >= SILENCE && reading {
-                        match self.has_news().await {
-                            Ok(false) => heard = Instant::now(),
-                            Ok(true) => {
-                                let what = "a partition that has news but delivers none".into();
-                                return End::Failed(HubError::TimedOut { what });
-                            }
-                            Err(error) => return End::Failed(error),
-                        }
-                    }
-                }
-                events = link.next(AT_ONCE), if reading => match events {
+                events = link.next(room), if !full && room > 0 => match events {
                     Ok(events) => {
-                        heard = Instant::now();
-                        self.received(&events);
+                        let now = Instant::now();
+                        dog.heard(now);
+                        self.received(&events, now);
                     }
                     Err(error) => return End::Failed(error),
                 },
@@ -295,32 +367,38 @@ impl Reader {
         }
     }
 
-    /// Whether the partition has events beyond the last received one.
-    async fn has_news(&mut self) -> Result<bool, HubError> {
-        let (source, id) = (self.ingress.source.clone(), self.claim.partition().clone());
-        let ask = source.properties(&id);
-        let now = timeout(CALL, ask).await.map_err(|_| HubError::TimedOut {
-            what: "asking a partition for its state".into(),
-        })??;
-        let last = self.position.as_ref().map_or(-1, |mark| mark.sequence);
-        let behind = if now.empty {
-            0
-        } else {
-            (now.last_sequence - last).max(0)
-        };
-        let lag = self.ingress.metrics.lag.with_label_values(&[id.as_str()]);
-        lag.set(behind);
-        Ok(behind > 0)
+    /// What has to be done now and then. Says why the link must be dead, if it must.
+    fn look_after(&mut self, dog: &mut Watchdog, now: Instant) -> Option<&'static str> {
+        let platform = self.ingress.platform.clone();
+        self.lanes
+            .tick(now, |node, since| platform.is_past(node, since));
+        let seen = self.ingress.survey.of(&self.id);
+        let behind_s = seen.as_ref().map_or(0, |seen| {
+            let mark = self.low.mark();
+            let metrics = &self.ingress.metrics;
+            metrics.partition_lag(self.id.as_str(), mark, &seen.properties)
+        });
+        self.ingress
+            .metrics
+            .read_ahead(self.id.as_str(), self.low.open(), self.low.bytes());
+        if let Some(pace) = &mut self.pace {
+            pace.tick(now, behind_s);
+        }
+        let received = self.position.as_ref().map(|mark| mark.sequence);
+        dog.dead(now, received, seen.as_ref())
     }
 
-    fn received(&mut self, events: &[Event]) {
-        let partition = self.claim.partition().as_str();
+    fn received(&mut self, events: &[Event], now: Instant) {
+        let partition = self.id.as_str();
         let metrics = &self.ingress.metrics;
-        metrics
-            .events
-            .with_label_values(&[partition])
-            .inc_by(events.len() as u64);
-        let now = Instant::now();
+        // The wall clock, only where the settings ask for it, and for a metric.
+        let now_ms = jiff::Timestamp::now().as_millisecond();
+        metrics.batch(partition, events, now_ms);
+        self.batches
+            .extend(events.last().map(|last| (last.sequence, now)));
+        if let Some(pace) = &mut self.pace {
+            pace.took(events.len());
+        }
         for event in events {
             if let Some(last) = &self.position {
                 let missing = event.sequence - last.sequence - 1;
@@ -329,7 +407,7 @@ impl Reader {
                         partition,
                         after = last.sequence,
                         missing,
-                        "events are missing"
+                        "events are missing: the hub no longer keeps them, or never delivered them"
                     );
                     metrics
                         .gaps
@@ -347,8 +425,6 @@ impl Reader {
                 enqueued_ms: event.enqueued_ms,
             };
             self.position = Some(mark.clone());
-            // The wall clock, only where the settings ask for it.
-            let now_ms = jiff::Timestamp::now().as_millisecond();
             match decode(event, &self.ingress.messages, now_ms) {
                 Ok(message) => {
                     self.low.admit(mark, message.bytes, now);
@@ -383,30 +459,37 @@ impl Reader {
     }
 
     fn settled(&mut self, done: Delivered) {
-        let Delivered {
-            thing,
-            sequences,
-            known,
-            shadow,
-        } = done;
-        for sequence in sequences {
-            self.low.settle(sequence);
+        for sequence in &done.sequences {
+            self.low.settle(*sequence);
         }
-        self.lanes.done(&thing, known, shadow);
+        let now = Instant::now();
+        self.lanes.done(done, now);
+        let mark = self.low.mark().map_or(i64::MIN, |mark| mark.sequence);
+        while let Some((last, received)) = self.batches.front()
+            && *last <= mark
+        {
+            self.ingress.metrics.batch_settled(now - *received);
+            self.batches.pop_front();
+        }
     }
 
-    /// Keeps the lanes going until `until` (false) or `stop` (true).
-    async fn settle_until(
+    /// Keeps the lanes going while something is done, unless they have to end.
+    async fn settle_while<T>(
         &mut self,
-        until: impl Future<Output = ()>,
+        doing: impl Future<Output = T>,
         stop: &CancellationToken,
-    ) -> bool {
-        tokio::pin!(until);
+    ) -> Result<T, End> {
+        tokio::pin!(doing);
         loop {
             self.fill();
             tokio::select! {
-                () = stop.cancelled() => return true,
-                () = &mut until => return false,
+                biased;
+                still = self.wake.stood_still() => return Err(End::StoodStill(still)),
+                () = stop.cancelled() => return Err(End::Stopped),
+                done = &mut doing => return Ok(done),
+                stored = self.checkpoints.done() => if stored == Stored::ClaimLost {
+                    return Err(End::ClaimLost);
+                },
                 Some(done) = self.in_flight.next(), if !self.in_flight.is_empty() => {
                     self.settled(done);
                 }
@@ -414,80 +497,42 @@ impl Reader {
         }
     }
 
-    /// Keeps the lanes going until they are empty.
-    async fn settle_all(&mut self) {
+    /// Keeps the lanes going until they are empty, unless something ends that.
+    async fn settle_all(&mut self, stop: &CancellationToken) -> Option<End> {
         loop {
             self.fill();
-            let Some(done) = self.in_flight.next().await else {
-                break;
-            };
-            self.settled(done);
-        }
-    }
-
-    async fn checkpoint(&mut self) -> Stored {
-        let Some(mark) = self
-            .low
-            .mark()
-            .filter(|mark| Some(*mark) != self.stored.as_ref())
-            .cloned()
-        else {
-            return Stored::Fine;
-        };
-        let saved = timeout(CALL, self.claim.save(&mark)).await;
-        let partition = self.claim.partition().as_str();
-        let (outcome, stored) = match saved {
-            Ok(Ok(())) => ("stored", Stored::Fine),
-            Ok(Err(ClaimError::Lost)) => ("lost", Stored::ClaimLost),
-            Ok(Err(ClaimError::Unavailable(error))) => {
-                tracing::warn!(
-                    partition,
-                    error,
-                    "the checkpoint could not be stored; going on"
-                );
-                ("failed", Stored::Fine)
+            if self.in_flight.is_empty() {
+                return None;
             }
-            Err(_) => {
-                tracing::warn!(partition, "storing the checkpoint took too long; going on");
-                ("failed", Stored::Fine)
+            tokio::select! {
+                biased;
+                still = self.wake.stood_still() => return Some(End::StoodStill(still)),
+                () = stop.cancelled() => return Some(End::Stopped),
+                Some(done) = self.in_flight.next() => self.settled(done),
             }
-        };
-        if outcome == "stored" {
-            self.stored = Some(mark);
         }
-        self.ingress
-            .metrics
-            .checkpoints
-            .with_label_values(&[outcome])
-            .inc();
-        stored
     }
 
     /// The planned end: settle or drop what is read, checkpoint, release.
     async fn hand_over(mut self) {
-        let settled = timeout(SETTLE, self.settle_all()).await.is_ok();
+        self.lanes.doubts_are_due();
+        let never = CancellationToken::new();
+        let settled = timeout(SETTLE, self.settle_all(&never)).await;
         self.drop_unsent();
-        let id = self.claim.partition().clone();
+        let partition = self.id.as_str();
         let mark = self.low.mark().cloned();
         let sequence = mark.as_ref().map(|mark| mark.sequence);
-        match timeout(CALL, self.claim.release(mark.as_ref())).await {
-            Ok(Ok(())) => {
-                tracing::info!(partition = id.as_str(), sequence, settled, "handed over");
+        let settled = matches!(settled, Ok(None));
+        match self.checkpoints.release(mark.as_ref()).await {
+            Ok(()) => {
+                tracing::info!(partition, sequence, settled, "handed over");
+                self.ingress.metrics.moved("handed_over");
             }
-            Ok(Err(error)) => {
-                tracing::warn!(partition = id.as_str(), %error, "the claim could not be released");
-            }
-            Err(_) => {
-                tracing::warn!(partition = id.as_str(), "releasing the claim took too long");
+            Err(error) => {
+                tracing::warn!(partition, %error, "the claim could not be released");
             }
         }
     }
-}
-
-#[derive(PartialEq)]
-enum Stored {
-    Fine,
-    ClaimLost,
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use tokio::{sync::mpsc, time::Instant};
 use super::{decode::Wrong, map::PropertyValue, quota::Quota};
 use crate::{
     metrics::Metrics,
-    platform::{Kind, Platform},
+    platform::{Destination, Kind},
 };
 
 /// The Thing on the platform that carries a connector's events.
@@ -125,7 +125,7 @@ impl Passes {
     /// Starts reporting to the platform; ends when the last clone is dropped. `own` is the connector's
     /// own Thing.
     #[must_use]
-    pub fn start(platform: Platform, metrics: Metrics, own: &str) -> Self {
+    pub fn start(platform: Arc<dyn Destination>, metrics: Metrics, own: &str) -> Self {
         let (queue, mut passes) = mpsc::channel::<Pass>(QUEUE);
         let own = own.to_owned();
         let passes_task = async move {
@@ -136,7 +136,7 @@ impl Passes {
                 let id = format!("{:032x}", rand::random::<u128>());
                 let request = Request::event(HUB, event, table(&pass, &own, &id));
                 // An event that the platform does not take is counted and logged already.
-                if let Err(error) = platform.ask(Kind::Read, &request).await {
+                if let Err(error) = platform.ask(Kind::Read, &request).await.outcome {
                     tracing::debug!(%error, event, "the platform did not take an event");
                 }
             }

@@ -32,6 +32,7 @@ pub enum Verdict {
 pub struct Health {
     records: HashMap<Arc<str>, Record>,
     resting: HashMap<Arc<str>, Instant>,
+    answered: HashMap<Arc<str>, Instant>,
 }
 
 #[derive(Debug, Default)]
@@ -42,6 +43,23 @@ struct Record {
 }
 
 impl Health {
+    /// `node` has answered something, whatever it was. Whether it had been resting, and its rest is over.
+    pub fn answered(&mut self, node: &Arc<str>, now: Instant) -> bool {
+        match self.answered.get_mut(node) {
+            Some(last) => *last = now,
+            None => _ = self.answered.insert(node.clone(), now),
+        }
+        let over = self.resting.get(node).is_some_and(|until| *until <= now);
+        over && self.resting.remove(node).is_some()
+    }
+
+    /// Whether `node` has answered something since: what it was asked before is then done, or never
+    /// will be.
+    #[must_use]
+    pub fn has_answered_since(&self, node: &Arc<str>, since: Instant) -> bool {
+        self.answered.get(node).is_some_and(|last| *last > since)
+    }
+
     /// `node` has written values of `thing`.
     pub fn wrote(&mut self, node: &Arc<str>, thing: &Arc<str>, now: Instant) {
         let record = self.records.entry(node.clone()).or_default();

@@ -14,6 +14,7 @@ use std::{
 };
 
 use alwayson::{InfoTable, Node, Request, RequestError, Response, Status};
+use async_trait::async_trait;
 use connector_config::NodeSelection;
 use tokio::{sync::watch, time::Instant};
 
@@ -48,6 +49,29 @@ pub enum Kind {
     Read,
     /// Writes values.
     Write,
+}
+
+/// What came of a request.
+#[derive(Debug)]
+pub struct Asked {
+    /// The answer.
+    pub outcome: Result<InfoTable, Unwritten>,
+    /// Nodes that were asked and have not answered in time: they may carry it out yet.
+    pub unanswered: Vec<Arc<str>>,
+}
+
+/// Where values go.
+#[async_trait]
+pub trait Destination: Send + Sync {
+    /// Sends a request to a node that is connected, well and takes data; if it does not answer, to
+    /// another. A failure status is never retried here.
+    async fn ask(&self, kind: Kind, request: &Request) -> Asked;
+
+    /// Waits until a node is connected, well and takes data.
+    async fn wait_writable(&self);
+
+    /// Whether `node` has given a sign of life since, so that what it was asked before is past.
+    fn is_past(&self, node: &Arc<str>, since: Instant) -> bool;
 }
 
 /// Why a request was not carried out, as far as is known.
@@ -109,49 +133,6 @@ impl Platform {
         self.nodes.clone()
     }
 
-    /// Sends a request to a node that is connected, well and takes data; if it does not answer, to
-    /// another.
-    ///
-    /// # Errors
-    /// [`Unwritten`]; a failure status is never retried here.
-    pub async fn ask(&self, kind: Kind, request: &Request) -> Result<InfoTable, Unwritten> {
-        let nodes = self.nodes.borrow().clone();
-        let thing: Arc<str> = request.entity.as_str().into();
-        let mut asked = 0;
-        for node in in_turn(&nodes, self.first(&request.entity, nodes.len())) {
-            if !self.usable(node) {
-                continue;
-            }
-            let answer = node.request(request, REQUEST_TIMEOUT).await;
-            let outcome = self.metrics.writes.with_label_values(&[outcome(&answer)]);
-            outcome.inc();
-            match answer {
-                Ok(response) if response.is_error() => {
-                    return Err(self.refused(node, kind, &thing, &response).await);
-                }
-                Ok(response) => {
-                    if kind == Kind::Write {
-                        self.health(|health| health.wrote(node.name(), &thing, Instant::now()));
-                    }
-                    return Ok(response.content.unwrap_or_default());
-                }
-                Err(RequestError::TooLarge(what)) => {
-                    return Err(Unwritten::TooLarge(what.to_string()));
-                }
-                Err(error) => {
-                    tracing::debug!(node = %node.name(), %error, "no answer; trying another node");
-                    self.health(|health| health.rest(node.name(), Instant::now()));
-                    asked += 1;
-                }
-            }
-        }
-        Err(if asked == 0 {
-            Unwritten::NoNode
-        } else {
-            Unwritten::Unanswered
-        })
-    }
-
     /// What a node's refusal proves; a node that is found ill rests.
     async fn refused(
         &self,
@@ -176,10 +157,23 @@ impl Platform {
                 proven: verdict == Verdict::Thing,
             };
         }
-        self.health(|health| health.rest(node.name(), Instant::now()));
+        self.rest(node);
         let node = node.name().clone();
         tracing::debug!(%node, reason, "the node is ill; leaving it alone for a while");
         Unwritten::NodeIll { node, reason }
+    }
+
+    fn rest(&self, node: &Node) {
+        self.health(|health| health.rest(node.name(), Instant::now()));
+        let resting = &self.metrics.node_resting;
+        resting.with_label_values(&[node.name().as_ref()]).set(1);
+    }
+
+    fn answered(&self, node: &Node) {
+        if self.health(|health| health.answered(node.name(), Instant::now())) {
+            let resting = &self.metrics.node_resting;
+            resting.with_label_values(&[node.name().as_ref()]).set(0);
+        }
     }
 
     /// Whether a node answers a harmless question about a Thing that is known to be there.
@@ -198,15 +192,6 @@ impl Platform {
         node.writable() && self.health(|health| health.may_be_asked(node.name(), Instant::now()))
     }
 
-    /// Waits until a node is connected, well and takes data.
-    pub async fn wait_writable(&self) {
-        // A node's queue draining is not announced, so look again now and then.
-        const LOOK: Duration = Duration::from_millis(100);
-        while !self.any_usable() {
-            tokio::time::sleep(LOOK).await;
-        }
-    }
-
     fn any_usable(&self) -> bool {
         let nodes = self.nodes.borrow().clone();
         nodes.iter().any(|node| self.usable(node))
@@ -217,6 +202,68 @@ impl Platform {
             NodeSelection::RoundRobin => self.next.fetch_add(1, Ordering::Relaxed) % nodes.max(1),
             NodeSelection::PerThing => home(thing, nodes),
         }
+    }
+}
+
+#[async_trait]
+impl Destination for Platform {
+    async fn ask(&self, kind: Kind, request: &Request) -> Asked {
+        let nodes = self.nodes.borrow().clone();
+        let thing: Arc<str> = request.entity.as_str().into();
+        let mut unanswered = Vec::new();
+        for node in in_turn(&nodes, self.first(&request.entity, nodes.len())) {
+            if !self.usable(node) {
+                continue;
+            }
+            let begun = Instant::now();
+            let answer = node.request(request, REQUEST_TIMEOUT).await;
+            self.metrics.wrote(outcome(&answer), begun.elapsed());
+            let outcome = match answer {
+                Ok(response) => {
+                    self.answered(node);
+                    if response.is_error() {
+                        Err(self.refused(node, kind, &thing, &response).await)
+                    } else {
+                        if kind == Kind::Write {
+                            self.health(|health| health.wrote(node.name(), &thing, Instant::now()));
+                        }
+                        Ok(response.content.unwrap_or_default())
+                    }
+                }
+                Err(RequestError::TooLarge(what)) => Err(Unwritten::TooLarge(what.to_string())),
+                Err(error) => {
+                    tracing::debug!(node = %node.name(), %error, "no answer; trying another node");
+                    self.rest(node);
+                    unanswered.push(node.name().clone());
+                    continue;
+                }
+            };
+            return Asked {
+                outcome,
+                unanswered,
+            };
+        }
+        let none = if unanswered.is_empty() {
+            Unwritten::NoNode
+        } else {
+            Unwritten::Unanswered
+        };
+        Asked {
+            outcome: Err(none),
+            unanswered,
+        }
+    }
+
+    async fn wait_writable(&self) {
+        // A node's queue draining is not announced, so look again now and then.
+        const LOOK: Duration = Duration::from_millis(100);
+        while !self.any_usable() {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    fn is_past(&self, node: &Arc<str>, since: Instant) -> bool {
+        self.health(|health| health.has_answered_since(node, since))
     }
 }
 

@@ -4,7 +4,7 @@
 use alwayson::{InfoTable, Request, Value};
 use connector_config::{RoutingGroup, ThingName};
 
-use super::{Kind, Platform, Unwritten};
+use super::{Destination, Kind, Platform, Unwritten};
 
 /// Field of the hub Thing's configuration.
 const FIELD: &str = "routingGroup";
@@ -50,14 +50,14 @@ pub async fn resolve(
         return Ok(group.clone());
     }
     let request = Request::call(hub.as_str(), "GetConfiguration", None);
-    let configuration =
-        platform
-            .ask(Kind::Read, &request)
-            .await
-            .map_err(|error| Unresolved::Unreadable {
-                hub: hub.clone(),
-                error,
-            })?;
+    let configuration = platform
+        .ask(Kind::Read, &request)
+        .await
+        .outcome
+        .map_err(|error| Unresolved::Unreadable {
+            hub: hub.clone(),
+            error,
+        })?;
     from_configuration(&configuration, hub)
 }
 

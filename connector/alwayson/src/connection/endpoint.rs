@@ -22,7 +22,7 @@ use super::{
     error::{ConnectError, RequestError},
     incoming::Incoming,
     node::{Credentials, Link, Load, NodeSettings, NodeState},
-    pipe::{self, Event, Ids, NO_IDS, Shared},
+    pipe::{self, Event, Ids, NO_IDS, Queued, Shared},
 };
 use crate::{
     Assembler, Bind, Body, CHUNK, Header, Limits, Message, Request, Response, Status, split,
@@ -129,7 +129,7 @@ struct Endpoint {
     state: watch::Sender<NodeState>,
     replies: mpsc::UnboundedSender<(Header, Response)>,
     /// The WebSockets that are up.
-    pipes: Vec<(usize, mpsc::Sender<Frame>)>,
+    pipes: Vec<(usize, mpsc::Sender<Queued>)>,
     /// Which of them is next.
     turn: usize,
     next_id: u32,
@@ -277,7 +277,7 @@ impl Endpoint {
                 code: CloseCode::Normal,
                 reason: "Normal Close".into(),
             };
-            let _ = frames.try_send(Frame::Close(Some(close)));
+            let _ = frames.try_send(Frame::Close(Some(close)).into());
         }
     }
 
@@ -290,7 +290,7 @@ impl Endpoint {
             if let Ok(permits) = pipe.try_reserve_many(frames.len()) {
                 self.load.queued.fetch_add(frames.len(), Ordering::Relaxed);
                 for (permit, frame) in permits.zip(frames) {
-                    permit.send(Frame::binary(frame));
+                    permit.send(Frame::binary(frame).into());
                 }
                 self.turn = (self.turn + offset + 1) % pipes;
                 return Ok(());
@@ -351,7 +351,7 @@ impl Endpoint {
         let sent = self
             .pipes
             .iter()
-            .filter(|(_, pipe)| pipe.try_send(Frame::Ping(payload.clone())).is_ok())
+            .filter(|(_, pipe)| pipe.try_send(Frame::Ping(payload.clone()).into()).is_ok())
             .count();
         if sent > 0 {
             self.pings.insert(id, (sent, reply));

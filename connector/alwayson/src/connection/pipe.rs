@@ -31,8 +31,25 @@ use crate::{Body, CHUNK, Claims, Header, Message, Response, Status};
 
 /// Frames that wait to be written on one WebSocket.
 const QUEUE: usize = 256;
-/// A frame that is not taken within this shows a dead peer.
+/// A frame that is not taken within this shows a dead peer. One that has waited longer to be written is
+/// never sent: whoever asked has given up long ago, and if this process stood still, others may have
+/// gone on without it.
 const WRITE: Duration = Duration::from_secs(10);
+
+/// A frame on its way to a WebSocket.
+pub(super) struct Queued {
+    frame: Frame,
+    since: Instant,
+}
+
+impl From<Frame> for Queued {
+    fn from(frame: Frame) -> Self {
+        Self {
+            frame,
+            since: Instant::now(),
+        }
+    }
+}
 
 type Socket = WebSocketStream<Either<TlsStream<TcpStream>, TcpStream>>;
 
@@ -55,7 +72,7 @@ pub(super) enum Event {
     Up {
         pipe: usize,
         ids: Ids,
-        frames: mpsc::Sender<Frame>,
+        frames: mpsc::Sender<Queued>,
     },
     /// A message, or a part of one.
     Frame { bytes: Bytes },
@@ -245,7 +262,7 @@ fn accepted(response: &Response) -> Result<(), ConnectError> {
 async fn carry(pipe: usize, socket: Socket, ids: Ids, shared: &Shared) -> ConnectError {
     let timings = shared.settings.timings;
     let (mut sink, mut stream) = socket.split();
-    let (frames, mut queue) = mpsc::channel::<Frame>(QUEUE);
+    let (frames, mut queue) = mpsc::channel::<Queued>(QUEUE);
     let up = Event::Up {
         pipe,
         ids,
@@ -255,10 +272,13 @@ async fn carry(pipe: usize, socket: Socket, ids: Ids, shared: &Shared) -> Connec
         return ConnectError::Closed("ended".into());
     }
     let write = async {
-        while let Some(frame) = queue.recv().await {
+        while let Some(Queued { frame, since }) = queue.recv().await {
             let last = matches!(frame, Frame::Close(_));
             if matches!(frame, Frame::Binary(_)) {
                 shared.load.queued.fetch_sub(1, Ordering::Relaxed);
+            }
+            if since.elapsed() >= WRITE {
+                return ConnectError::TimedOut(WRITE.as_secs());
             }
             match timeout(WRITE, sink.send(frame)).await {
                 Ok(Ok(())) if last => return ConnectError::Closed("as asked".into()),
@@ -281,7 +301,7 @@ async fn carry(pipe: usize, socket: Socket, ids: Ids, shared: &Shared) -> Connec
                 Err(_) if pinged => return ConnectError::TimedOut(timings.idle.as_secs()),
                 Err(_) => {
                     // A full queue is traffic enough.
-                    let _ = frames.try_send(Frame::Ping(Bytes::new()));
+                    let _ = frames.try_send(Frame::Ping(Bytes::new()).into());
                     pinged = true;
                     continue;
                 }
@@ -298,7 +318,7 @@ async fn carry(pipe: usize, socket: Socket, ids: Ids, shared: &Shared) -> Connec
                         code: CloseCode::Unsupported,
                         reason: "text".into(),
                     };
-                    let _ = frames.try_send(Frame::Close(Some(close)));
+                    let _ = frames.try_send(Frame::Close(Some(close)).into());
                     return ConnectError::Protocol("it sent a text message".into());
                 }
             };
@@ -314,8 +334,8 @@ async fn carry(pipe: usize, socket: Socket, ids: Ids, shared: &Shared) -> Connec
     // What was not written leaves the count with its queue. Waits for whoever is just putting something
     // in, or that would be counted for ever.
     queue.close();
-    while let Some(frame) = queue.recv().await {
-        if matches!(frame, Frame::Binary(_)) {
+    while let Some(queued) = queue.recv().await {
+        if matches!(queued.frame, Frame::Binary(_)) {
             shared.load.queued.fetch_sub(1, Ordering::Relaxed);
         }
     }

@@ -97,14 +97,29 @@ impl Question<EventHubProperties> for AboutHub {
     }
 }
 
-struct AboutPartition(PartitionId);
+struct AboutPartitions(Vec<PartitionId>);
 
-impl Question<EventHubPartitionProperties> for AboutPartition {
+impl Question<Vec<EventHubPartitionProperties>> for AboutPartitions {
     async fn put(
         self,
         client: &ConsumerClient,
-    ) -> Result<EventHubPartitionProperties, EventHubsError> {
-        client.get_partition_properties(self.0.as_str()).await
+    ) -> Result<Vec<EventHubPartitionProperties>, EventHubsError> {
+        // One after the other: the client has one link for questions.
+        let mut answers = Vec::with_capacity(self.0.len());
+        for partition in &self.0 {
+            answers.push(client.get_partition_properties(partition.as_str()).await?);
+        }
+        Ok(answers)
+    }
+}
+
+fn properties(now: EventHubPartitionProperties) -> PartitionProperties {
+    PartitionProperties {
+        beginning_sequence: now.beginning_sequence_number,
+        last_sequence: now.last_enqueued_sequence_number,
+        last_offset: Offset::new(now.last_enqueued_offset),
+        last_enqueued_ms: now.last_enqueued_time_utc.map_or(0, unix_ms),
+        empty: now.is_empty,
     }
 }
 
@@ -120,15 +135,23 @@ impl EventSource for SdkSource {
     }
 
     async fn properties(&self, partition: &PartitionId) -> Result<PartitionProperties, HubError> {
-        let about = AboutPartition(partition.clone());
-        let now = self.ask("the state of a partition", about).await?;
-        Ok(PartitionProperties {
-            beginning_sequence: now.beginning_sequence_number,
-            last_sequence: now.last_enqueued_sequence_number,
-            last_offset: Offset::new(now.last_enqueued_offset),
-            last_enqueued_ms: now.last_enqueued_time_utc.map_or(0, unix_ms),
-            empty: now.is_empty,
-        })
+        let one = std::slice::from_ref(partition);
+        self.survey(one)
+            .await?
+            .pop()
+            .ok_or_else(|| HubError::Unexpected {
+                what: "the state of a partition".into(),
+                answer: "nothing".into(),
+            })
+    }
+
+    async fn survey(
+        &self,
+        partitions: &[PartitionId],
+    ) -> Result<Vec<PartitionProperties>, HubError> {
+        let about = AboutPartitions(partitions.to_vec());
+        let now = self.ask("the state of partitions", about).await?;
+        Ok(now.into_iter().map(properties).collect())
     }
 
     async fn open(

@@ -21,9 +21,9 @@ use tokio::sync::Notify;
 use super::*;
 use crate::{
     identity::Identity,
-    ingress::Passes,
+    ingress::{Memory, Passes, Survey},
     metrics::Metrics,
-    platform::{NodesSettings, Platform, start_nodes},
+    platform::{Destination, NodesSettings, Platform, start_nodes},
     report::Reporter,
 };
 
@@ -76,6 +76,13 @@ impl EventSource for Source {
             last_enqueued_ms: 0,
             empty: events.is_empty(),
         })
+    }
+
+    async fn survey(
+        &self,
+        partitions: &[PartitionId],
+    ) -> Result<Vec<PartitionProperties>, HubError> {
+        Ok(vec![self.properties(&partitions[0]).await?])
     }
 
     async fn open(
@@ -204,6 +211,7 @@ struct World {
     hub: Arc<Hub>,
     store: Arc<Store>,
     ingress: Ingress,
+    platform: Platform,
     standin: Running,
     end: CancellationToken,
 }
@@ -282,13 +290,19 @@ async fn world_of(nodes: usize, start: StartPosition) -> World {
         hub: "hub".into(),
         consumer_group: "group".into(),
     };
+    let destination: Arc<dyn Destination> = Arc::new(platform.clone());
+    let source = Arc::new(Source(hub.clone(), identity));
+    let partitions = vec![PartitionId::new("0")];
     let ingress = Ingress {
-        source: Arc::new(Source(hub.clone(), identity)),
+        survey: Survey::start(source.clone(), partitions, end.clone()),
+        source,
         twins: hub.clone(),
         messages: Arc::default(),
-        passes: Passes::start(platform.clone(), metrics.clone(), "AzureIot-me"),
-        platform,
+        passes: Passes::start(destination.clone(), metrics.clone(), "AzureIot-me"),
+        platform: destination,
         start,
+        catch_up: None,
+        memory: Memory::default(),
         metrics,
         reporter: Reporter::new(&Identity::from_env()),
     };
@@ -296,6 +310,7 @@ async fn world_of(nodes: usize, start: StartPosition) -> World {
         hub,
         store: Arc::default(),
         ingress,
+        platform,
         standin,
         end,
     }
@@ -447,7 +462,7 @@ async fn nothing_is_passed_because_one_node_refuses_everything() {
     let world = world_of(2, StartPosition::Earliest).await;
     world
         .eventually("both nodes take data", |world| {
-            let nodes = world.ingress.platform.nodes();
+            let nodes = world.platform.nodes();
             let all = nodes.borrow().clone();
             all.iter().all(alwayson::Node::writable)
         })

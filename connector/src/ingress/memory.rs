@@ -1,0 +1,64 @@
+//! How much of what was read may wait in memory, over all partitions of this process.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use super::low_water::ReadAhead;
+
+/// Bytes of messages, as they lie in memory, past the marks of all partitions: with 32 partitions on a
+/// slow platform the process stays below 150 MiB.
+const ALL: usize = 48 << 20;
+
+/// Shared by the partitions of a process. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Memory {
+    sharers: Arc<AtomicUsize>,
+}
+
+/// A partition's part in the memory; given back when dropped.
+#[derive(Debug)]
+pub struct Share(Arc<AtomicUsize>);
+
+impl Memory {
+    /// Another partition takes part.
+    #[must_use]
+    pub fn share(&self) -> Share {
+        self.sharers.fetch_add(1, Ordering::Relaxed);
+        Share(self.sharers.clone())
+    }
+
+    /// How far one partition may read ahead now.
+    #[must_use]
+    pub fn read_ahead(&self) -> ReadAhead {
+        let own = ReadAhead::default();
+        let sharers = self.sharers.load(Ordering::Relaxed).max(1);
+        ReadAhead {
+            bytes: own.bytes.min(ALL / sharers),
+            ..own
+        }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_partitions_share_what_a_few_have_each() {
+        let memory = Memory::default();
+        let first = memory.share();
+        assert_eq!(memory.read_ahead().bytes, ReadAhead::default().bytes);
+        let more: Vec<Share> = (1..32).map(|_| memory.share()).collect();
+        assert_eq!(memory.read_ahead().bytes, ALL / 32);
+        drop((first, more));
+        assert_eq!(memory.read_ahead().bytes, ReadAhead::default().bytes);
+    }
+}
