@@ -292,8 +292,7 @@ impl Parts {
                             leases.clone(),
                             store.clone(),
                             source.identity().clone(),
-                            member.clone(),
-                            identity.pod_uid.clone(),
+                            identity,
                         );
                         let uid = identity.pod_uid.clone();
                         Keeper::new(

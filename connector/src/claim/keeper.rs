@@ -21,7 +21,7 @@ use super::{
     Claim, ClaimError,
     lease::{ClaimRecord, Claims},
     observe::Observer,
-    plan::{Candidate, plan},
+    plan::{Candidate, Held, plan},
 };
 use crate::{
     identity::MemberId,
@@ -220,7 +220,13 @@ impl Keeper {
             .collect();
         let held = records
             .iter()
-            .filter_map(|(id, record)| Some((id.clone(), record.holder.clone()?)))
+            .filter_map(|(id, record)| {
+                let held = Held {
+                    by: record.holder.clone()?,
+                    moves: record.moves,
+                };
+                Some((id.clone(), held))
+            })
             .collect();
         plan(&candidates, &self.partitions, &held)
     }

@@ -1,6 +1,6 @@
 //! A claim as a Lease of Kubernetes.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use connector_config::{KubernetesStore, annotation::CONNECTOR_UID, digest8, label};
@@ -14,7 +14,10 @@ use kube::{Api, api::PostParams};
 use tokio::time::timeout;
 
 use super::{Claim, ClaimError};
-use crate::{identity::MemberId, ingress::Mark};
+use crate::{
+    identity::{Identity, MemberId},
+    ingress::Mark,
+};
 
 /// After a take-over from a member that did not hand over: one time-out of its last write.
 const FENCE: Duration = Duration::from_secs(4);
@@ -28,6 +31,8 @@ const SEQUENCE: &str = "iot-connectors.dev/sequence";
 const ENQUEUED: &str = "iot-connectors.dev/enqueued";
 const HOLDER_POD: &str = "iot-connectors.dev/holder-pod-uid";
 const SOURCE: &str = "iot-connectors.dev/source";
+const TEMPLATE: &str = "iot-connectors.dev/pod-template-hash";
+const MOVES: &str = "iot-connectors.dev/moves";
 const FORMAT: &str = "iot-connectors.dev/format";
 
 /// What a claim's Lease says.
@@ -41,6 +46,8 @@ pub struct ClaimRecord {
     pub holder_pod: String,
     /// Uid of the custom resource whose members share the claim.
     pub connector_uid: String,
+    /// How often it was claimed by pods of the holder's template.
+    pub moves: u32,
     lease: Lease,
 }
 
@@ -53,31 +60,35 @@ impl ClaimRecord {
 }
 
 /// Which Leases are the claims of one consumer group of one hub.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Claims {
     leases: Api<Lease>,
     store: KubernetesStore,
     source: SourceIdentity,
     member: MemberId,
     pod_uid: String,
+    template: String,
+    /// The wall clock, in seconds since 1970: only where a first epoch comes from, whatever it says.
+    pub(super) now_s: Arc<dyn Fn() -> i64 + Send + Sync>,
 }
 
 impl Claims {
-    /// Claims of `member`.
+    /// Claims of the member that has this identity.
     #[must_use]
     pub fn new(
         leases: Api<Lease>,
         store: KubernetesStore,
         source: SourceIdentity,
-        member: MemberId,
-        pod_uid: String,
+        identity: &Identity,
     ) -> Self {
         Self {
             leases,
             store,
             source,
-            member,
-            pod_uid,
+            member: identity.member(),
+            pod_uid: identity.pod_uid.clone(),
+            template: identity.pod_template_hash.clone(),
+            now_s: Arc::new(|| Timestamp::now().as_second()),
         }
     }
 
@@ -117,6 +128,7 @@ impl Claims {
                 .map(MemberId::new),
             holder_pod: annotation(HOLDER_POD).unwrap_or_default(),
             connector_uid: annotation(CONNECTOR_UID).unwrap_or_default(),
+            moves: note(lease, MOVES).unwrap_or_default(),
             lease: lease.clone(),
         })
     }
@@ -127,7 +139,7 @@ impl Claims {
     /// [`ClaimError::Lost`] if somebody else was faster.
     pub async fn create(&self, partition: &PartitionId) -> Result<LeaseClaim, ClaimError> {
         // Unix seconds: higher than any epoch of a claim that was deleted with its checkpoint.
-        let epoch = Timestamp::now().as_second();
+        let epoch = (self.now_s)();
         let lease = Lease {
             metadata: ObjectMeta {
                 name: Some(self.name(partition)),
@@ -135,7 +147,7 @@ impl Claims {
             },
             spec: None,
         };
-        let lease = self.written(lease, partition, epoch, None, true);
+        let lease = self.counted(self.written(lease, partition, epoch, None, true));
         let made = call(self.leases.create(&PostParams::default(), &lease)).await?;
         Ok(self.claim(made, partition.clone(), epoch, Duration::ZERO))
     }
@@ -145,7 +157,7 @@ impl Claims {
     /// # Errors
     /// [`ClaimError::Lost`] if it has changed since it was read.
     pub async fn take(&self, record: &ClaimRecord) -> Result<LeaseClaim, ClaimError> {
-        let epoch = epoch(&record.lease).unwrap_or_else(|| Timestamp::now().as_second()) + 1;
+        let epoch = epoch(&record.lease).unwrap_or_else(|| (self.now_s)()) + 1;
         // A claim that was released was settled by its owner; one that was not may have writes under way.
         let fence = if record.holder.is_some() {
             FENCE
@@ -153,13 +165,13 @@ impl Claims {
             Duration::ZERO
         };
         let mark = mark(&record.lease);
-        let lease = self.written(
+        let lease = self.counted(self.written(
             record.lease.clone(),
             &record.partition,
             epoch,
             mark.as_ref(),
             true,
-        );
+        ));
         let made = self.replace(&lease).await?;
         Ok(self.claim(made, record.partition.clone(), epoch, fence))
     }
@@ -169,7 +181,7 @@ impl Claims {
     /// # Errors
     /// [`ClaimError::Lost`] if it has changed since it was read.
     pub async fn give_back(&self, record: &ClaimRecord) -> Result<(), ClaimError> {
-        let epoch = epoch(&record.lease).unwrap_or_else(|| Timestamp::now().as_second());
+        let epoch = epoch(&record.lease).unwrap_or_else(|| (self.now_s)());
         let lease = self.written(record.lease.clone(), &record.partition, epoch, None, false);
         self.replace(&lease).await.map(drop)
     }
@@ -206,6 +218,16 @@ impl Claims {
     async fn replace(&self, lease: &Lease) -> Result<Lease, ClaimError> {
         let name = lease.metadata.name.clone().unwrap_or_default();
         call(self.leases.replace(&name, &PostParams::default(), lease)).await
+    }
+
+    /// The Lease with one more move among pods of our template.
+    fn counted(&self, mut lease: Lease) -> Lease {
+        let ours = note::<String>(&lease, TEMPLATE).as_deref() == Some(&self.template);
+        let moves = note::<u32>(&lease, MOVES).filter(|_| ours).unwrap_or(0);
+        let notes = lease.metadata.annotations.get_or_insert_default();
+        notes.insert(TEMPLATE.to_owned(), self.template.clone());
+        notes.insert(MOVES.to_owned(), moves.saturating_add(1).to_string());
+        lease
     }
 
     /// The Lease with these contents; its `resourceVersion` stays and guards the write.

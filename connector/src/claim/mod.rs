@@ -53,3 +53,6 @@ pub trait Claim: Send {
     /// Stores the exact next position and lets go.
     async fn release(&mut self, mark: Option<&Mark>) -> Result<(), ClaimError>;
 }
+
+#[cfg(test)]
+mod model;

@@ -52,6 +52,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 const MAX_PAUSE: Duration = Duration::from_secs(15);
 /// Somebody else reads this consumer group: wait before trying again, never raise the epoch.
 const TAKEN_PAUSE: Duration = Duration::from_secs(60);
+/// Pause before the store is asked again whose a claim is.
+const PROVE: Duration = Duration::from_secs(2);
 /// Any single call to the hub or the claim store.
 const CALL: Duration = Duration::from_secs(30);
 
@@ -162,11 +164,7 @@ impl Reader {
                     seconds = still.as_secs_f32(),
                     "the process stood still; reading again from what was settled"
                 );
-                return match self.confirm().await {
-                    Err(ClaimError::Lost) => Err(End::ClaimLost),
-                    // The hub knows whether somebody else reads, whatever the store says.
-                    Ok(()) | Err(ClaimError::Unavailable(_)) => Ok(Some(Duration::ZERO)),
-                };
+                return self.prove(stop).await.map(|()| Some(Duration::ZERO));
             }
             End::Failed(error) => error,
         };
@@ -175,8 +173,11 @@ impl Reader {
                 match self.confirm().await {
                     Err(ClaimError::Lost) => return Err(End::ClaimLost),
                     Ok(()) => {}
-                    // Perhaps another member has taken over and writes what came later.
-                    Err(ClaimError::Unavailable(_)) => self.drop_unsent(),
+                    Err(ClaimError::Unavailable(_)) => {
+                        // Perhaps another member has taken over and writes what came later.
+                        self.drop_unsent();
+                        self.prove(stop).await?;
+                    }
                 }
                 let message = format!(
                     "partition {partition} is read by another program on the same consumer group; give \
@@ -209,7 +210,12 @@ impl Reader {
             }
             error => {
                 tracing::warn!(partition, %error, "the link to the partition failed; opening it again");
-                Ok(None)
+                match self.confirm().await {
+                    Err(ClaimError::Lost) => Err(End::ClaimLost),
+                    // Without the store nobody can have taken over, but if it is out of reach for this
+                    // pod alone; then the hub refuses us while the other reads.
+                    Ok(()) | Err(ClaimError::Unavailable(_)) => Ok(None),
+                }
             }
         }
     }
@@ -221,6 +227,23 @@ impl Reader {
         self.batches.clear();
         self.low.drop_unsettled();
         self.position = self.low.mark().cloned();
+    }
+
+    /// Waits until the claim is known to be ours: nothing may be read or sent before.
+    async fn prove(&mut self, stop: &CancellationToken) -> Result<(), End> {
+        loop {
+            let error = match self.confirm().await {
+                Ok(()) => return Ok(()),
+                Err(ClaimError::Lost) => return Err(End::ClaimLost),
+                Err(ClaimError::Unavailable(error)) => error,
+            };
+            let partition = self.id.as_str();
+            tracing::warn!(partition, error, "waiting to learn whose the partition is");
+            tokio::select! {
+                () = stop.cancelled() => return Err(End::Stopped),
+                () = sleep(PROVE) => {}
+            }
+        }
     }
 
     /// Whether the claim still names us. An answer from before a pause of the process says nothing.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use futures::future::BoxFuture;
 use iothub::PartitionId;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -9,9 +10,13 @@ use tokio_util::sync::CancellationToken;
 use super::{Ingress, partition};
 use crate::claim::Claim;
 
+/// Starts a task.
+type Spawn = dyn Fn(BoxFuture<'static, ()>) -> JoinHandle<()> + Send + Sync;
+
 /// The running partitions.
 pub struct Readers {
     ingress: Ingress,
+    spawn: Box<Spawn>,
     running: HashMap<PartitionId, Running>,
 }
 
@@ -24,8 +29,18 @@ impl Readers {
     /// Reads nothing yet.
     #[must_use]
     pub fn new(ingress: Ingress) -> Self {
+        Self::spawning(ingress, tokio::spawn)
+    }
+
+    /// Reads nothing yet; starts tasks in a way of the caller's own.
+    #[must_use]
+    pub fn spawning(
+        ingress: Ingress,
+        spawn: impl Fn(BoxFuture<'static, ()>) -> JoinHandle<()> + Send + Sync + 'static,
+    ) -> Self {
         Self {
             ingress,
+            spawn: Box::new(spawn),
             running: HashMap::new(),
         }
     }
@@ -35,7 +50,7 @@ impl Readers {
         let partition = claim.partition().clone();
         let stop = CancellationToken::new();
         let ingress = self.ingress.clone();
-        let task = tokio::spawn(partition::run(ingress, claim, stop.clone()));
+        let task = (self.spawn)(Box::pin(partition::run(ingress, claim, stop.clone())));
         self.running.insert(partition, Running { stop, task });
     }
 

@@ -84,8 +84,11 @@ fn member(leases: &Api<Lease>, name: &str) -> Claims {
         hub: "hub".into(),
         consumer_group: "group".into(),
     };
-    let id = MemberId::new(name);
-    Claims::new(leases.clone(), store, source, id, format!("pod-of-{name}"))
+    let mut identity = Identity::from_env();
+    identity.pod_uid = format!("pod-of-{name}");
+    let mut claims = Claims::new(leases.clone(), store, source, &identity);
+    claims.member = MemberId::new(name);
+    claims
 }
 
 fn zero() -> PartitionId {
