@@ -37,7 +37,7 @@ pub struct Metrics {
     /// Property values that the platform took.
     pub values: IntCounter,
     /// Write requests answered by the platform, by outcome.
-    write_seconds: HistogramVec,
+    write_seconds: WriteSeconds,
     /// Events passed without being written, by reason.
     pub passed: IntCounterVec,
     /// Events missing in a partition's sequence.
@@ -62,6 +62,25 @@ pub struct Metrics {
     pub requests: IntCounterVec,
     /// Requests of the platform that are being served.
     pub in_flight: IntGauge,
+}
+
+/// One for each outcome, since every write is observed.
+#[derive(Clone)]
+struct WriteSeconds {
+    taken: Histogram,
+    refused: Histogram,
+    unanswered: Histogram,
+}
+
+/// What has come of a request to the platform.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WriteOutcome {
+    /// A node has carried it out.
+    Taken,
+    /// A node has refused.
+    Refused,
+    /// No answer in time.
+    Unanswered,
 }
 
 impl Metrics {
@@ -121,7 +140,15 @@ impl Metrics {
                 &BEHIND,
             )?,
             values,
-            write_seconds: by_outcome("write_seconds", "Requests to the platform, by outcome")?,
+            write_seconds: {
+                let all = by_outcome("write_seconds", "Requests to the platform, by outcome")?;
+                let one = |outcome: &str| all.with_label_values(&[outcome]);
+                WriteSeconds {
+                    taken: one("taken"),
+                    refused: one("refused"),
+                    unanswered: one("unanswered"),
+                }
+            },
             passed: counters(
                 "passed_total",
                 "Events passed unwritten, by reason",
@@ -240,10 +267,18 @@ impl Metrics {
     }
 
     /// A request to the platform has ended.
-    pub fn wrote(&self, outcome: &str, took: Duration) {
-        self.write_seconds
-            .with_label_values(&[outcome])
-            .observe(took.as_secs_f64());
+    pub fn wrote(&self, outcome: WriteOutcome, took: Duration) {
+        let WriteSeconds {
+            taken,
+            refused,
+            unanswered,
+        } = &self.write_seconds;
+        let seconds = match outcome {
+            WriteOutcome::Taken => taken,
+            WriteOutcome::Refused => refused,
+            WriteOutcome::Unanswered => unanswered,
+        };
+        seconds.observe(took.as_secs_f64());
     }
 
     /// Storing a checkpoint has ended.

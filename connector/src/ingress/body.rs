@@ -8,7 +8,7 @@ use std::{borrow::Cow, io::Read};
 
 use encoding_rs::{Encoding, UTF_8};
 use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
-use serde_json::Value as Json;
+use serde::de::DeserializeOwned;
 
 /// Largest body after inflating. A message has at most 256 KiB on the wire (Microsoft Learn, "IoT Hub
 /// quotas and throttling"), and JSON shrinks to a quarter or less.
@@ -25,9 +25,9 @@ const VALUE_BYTES: usize = 100;
 
 /// A body that has been read.
 #[derive(Debug, PartialEq)]
-pub struct Body {
+pub struct Body<T> {
     /// What it says.
-    pub json: Json,
+    pub json: T,
     /// What that takes in memory, in bytes, about.
     pub bytes: usize,
 }
@@ -68,11 +68,11 @@ pub enum BadBody {
 ///
 /// # Errors
 /// [`BadBody`] if it can never be read.
-pub fn read(
+pub fn read<T: DeserializeOwned>(
     body: &[u8],
     content_type: Option<&str>,
     content_encoding: Option<&str>,
-) -> Result<Body, BadBody> {
+) -> Result<Body<T>, BadBody> {
     let Encodings {
         compressions,
         charset: by_encoding,
@@ -220,7 +220,7 @@ mod tests {
         write::{DeflateEncoder, GzEncoder, ZlibEncoder},
     };
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Value as Json, json};
 
     use super::*;
 
@@ -251,7 +251,7 @@ mod tests {
             (raw.finish().unwrap(), "deflate"),
         ];
         for (body, encoding) in cases {
-            let read = read(&body, None, Some(encoding)).unwrap();
+            let read = read::<Json>(&body, None, Some(encoding)).unwrap();
             assert_eq!(read.json, json!({ "t": 1 }), "{encoding}");
         }
     }
@@ -310,7 +310,7 @@ mod tests {
             ),
         ];
         for (body, content_type, encoding, name) in cases {
-            let read = read(&body, content_type, encoding);
+            let read = read::<Json>(&body, content_type, encoding);
             let read = read.map(|body| body.json);
             assert_eq!(read, Ok(json_of(name)), "{content_type:?} {encoding:?}");
         }
@@ -337,12 +337,12 @@ mod tests {
             (many.as_bytes(), None, "more than 50000 values"),
         ];
         for (body, encoding, expected) in cases {
-            let error = read(body, None, encoding).unwrap_err().to_string();
+            let error = read::<Json>(body, None, encoding).unwrap_err().to_string();
             assert!(error.contains(expected), "{error:?}, expected {expected:?}");
         }
-        let coded = read(b"{}", None, Some("gzip,gzip,gzip"));
+        let coded = read::<Json>(b"{}", None, Some("gzip,gzip,gzip"));
         assert_eq!(coded, Err(BadBody::Codings));
-        let utf32 = read(b"{}", Some("application/json; charset=utf-32"), None);
+        let utf32 = read::<Json>(b"{}", Some("application/json; charset=utf-32"), None);
         assert_eq!(utf32, Err(BadBody::Charset("utf-32".into())));
     }
 
@@ -359,7 +359,7 @@ mod tests {
             encoding in proptest::option::of("[a-z0-9,-]{0,12}|gzip|deflate|utf-16"),
             content_type in proptest::option::of(".{0,20}|text/plain; charset=[a-z0-9-]{0,9}"),
         ) {
-            let _ = read(&body, content_type.as_deref(), encoding.as_deref());
+            let _ = read::<Json>(&body, content_type.as_deref(), encoding.as_deref());
         }
 
         #[test]
@@ -367,7 +367,7 @@ mod tests {
             let mut body = gzip(br#"{"temperature":21.5,"name":"pump"}"#);
             let at = at % body.len();
             body[at] = byte;
-            let _ = read(&body, None, Some("gzip"));
+            let _ = read::<Json>(&body, None, Some("gzip"));
         }
     }
 }

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use connector_config::{Messages, ValueTime};
 use iothub::{Event, MessageSource};
-use serde_json::{Map, Value as Json};
+use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
 
 use super::{
     body::{self, BadBody, Body},
     date_time::date_time,
     notice::{self, ConnectionChange, Lifecycle, TwinChange},
+    said::{Fields, Said},
 };
 
 /// One event, as far as it concerns a Thing.
@@ -51,7 +53,7 @@ pub struct Telemetry {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
     /// Remote property name → value.
-    pub fields: Map<String, Json>,
+    pub fields: Fields,
     /// When it was so, in milliseconds since 1970.
     pub time_ms: i64,
 }
@@ -96,19 +98,10 @@ pub fn decode(event: &Event, settings: &Messages, now_ms: i64) -> Result<Message
         ValueTime::Processing => now_ms,
         ValueTime::Enqueued | ValueTime::Body | ValueTime::Property => event.enqueued_ms,
     };
-    let read = || {
-        let Event {
-            body,
-            content_type,
-            content_encoding,
-            ..
-        } = event;
-        body::read(body, content_type.as_deref(), content_encoding.as_deref())
-    };
     let (device, content, bytes) = match &event.source {
         MessageSource::Telemetry => {
             let device = event.device.as_deref().ok_or(Undecodable::NoDevice)?;
-            let Body { json, bytes } = read()?;
+            let Body { json, bytes } = read(event)?;
             let telemetry = telemetry(event, json, settings, base)?;
             (device, Content::Telemetry(telemetry), bytes)
         }
@@ -120,7 +113,7 @@ pub fn decode(event: &Event, settings: &Messages, now_ms: i64) -> Result<Message
         | MessageSource::TwinChangeEvents
         | MessageSource::DeviceConnectionStateEvents => {
             let device = notice::device(event).ok_or(Undecodable::NoDevice)?;
-            let Body { json, bytes } = read()?;
+            let Body { json, bytes } = read(event)?;
             let content = notice::read(event, json, base)
                 .ok_or_else(|| Undecodable::Kind(format!("{:?}", event.source)))?;
             (device, content, bytes)
@@ -134,9 +127,19 @@ pub fn decode(event: &Event, settings: &Messages, now_ms: i64) -> Result<Message
     })
 }
 
+fn read<T: DeserializeOwned>(event: &Event) -> Result<Body<T>, BadBody> {
+    let Event {
+        body,
+        content_type,
+        content_encoding,
+        ..
+    } = event;
+    body::read(body, content_type.as_deref(), content_encoding.as_deref())
+}
+
 fn telemetry(
     event: &Event,
-    body: Json,
+    body: Said,
     settings: &Messages,
     base: i64,
 ) -> Result<Telemetry, Undecodable> {
@@ -152,13 +155,13 @@ fn telemetry(
         }
     }
     let elements = match body {
-        Json::Array(elements) => elements,
-        one @ Json::Object(_) => vec![one],
-        other => return Err(Undecodable::NotAnObject(kind(&other))),
+        Said::Many(elements) => elements,
+        Said::One(fields) => vec![Some(fields)],
+        Said::Other(kind) => return Err(Undecodable::NotAnObject(kind)),
     };
     let many = elements.len() > 1;
     for (index, element) in elements.into_iter().enumerate() {
-        let Json::Object(mut fields) = element else {
+        let Some(mut fields) = element else {
             telemetry.wrong.push(Wrong {
                 name: format!("[{index}]"),
                 wanted: "JSON",
@@ -167,8 +170,9 @@ fn telemetry(
             continue;
         };
         if settings.time == ValueTime::Body
-            && let Some(own) = fields.remove(field)
+            && let Some(place) = fields.iter().position(|(name, _)| name == field)
         {
+            let (_, own) = fields.remove(place);
             match date_time(&own) {
                 Some(ms) => time_ms = ms,
                 None if many => telemetry.wrong.push(no_time(format!("[{index}].{field}"))),
@@ -195,17 +199,6 @@ fn no_time(name: String) -> Wrong {
         name,
         wanted: "DATETIME",
         needed: "milliseconds since 1970 or an ISO 8601 text; another time is taken",
-    }
-}
-
-fn kind(json: &Json) -> &'static str {
-    match json {
-        Json::Null => "null",
-        Json::Bool(_) => "boolean",
-        Json::Number(_) => "number",
-        Json::String(_) => "string",
-        Json::Array(_) => "array",
-        Json::Object(_) => "object",
     }
 }
 

@@ -60,10 +60,11 @@ impl Known {
         }
     }
 
-    fn may_refresh(&self, now: Instant) -> bool {
+    /// The definitions, if they may be fetched again to look for the keys that have these marks.
+    fn to_refresh(&self, unfit: u64, now: Instant) -> Option<(&Definitions, u64)> {
         match self {
-            Self::Definitions(definitions) => definitions.may_refresh(now),
-            Self::Missing(_) => false,
+            Self::Definitions(known) if known.may_refresh(unfit, now) => Some((known, unfit)),
+            Self::Definitions(_) | Self::Missing(_) => None,
         }
     }
 }
@@ -86,7 +87,7 @@ pub struct Delivered {
 
 /// Settles a batch. Ends only when every message is written, or passed and reported; dropping the
 /// future drops what is not.
-pub async fn deliver(ingress: Ingress, batch: Batch) -> Delivered {
+pub async fn deliver(ingress: Arc<Ingress>, batch: Batch) -> Delivered {
     let Batch {
         thing,
         messages,
@@ -148,7 +149,7 @@ impl Patience {
 }
 
 struct Delivery {
-    ingress: Ingress,
+    ingress: Arc<Ingress>,
     thing: Arc<str>,
     /// Nodes that have not answered a write.
     unanswered: Mutex<Vec<Arc<str>>>,
@@ -223,12 +224,14 @@ impl Delivery {
         let fresh = known.filter(|known| !known.is_stale(Instant::now()));
         let known = match fresh {
             Some(known) => known,
-            None => self.look_up().await,
+            None => self.look_up(None).await,
         };
         let mapped = map(&known);
-        if known.may_refresh(Instant::now()) && mapped.iter().any(Mapped::is_unfit) {
+        let unfit = mapped.iter().fold(0, |marks, one| marks | one.unfit);
+        let earlier = known.to_refresh(unfit, Instant::now());
+        if earlier.is_some() {
             // A property may have been added, or its type changed, while its messages flow.
-            let known = self.look_up().await;
+            let known = self.look_up(earlier).await;
             let mapped = map(&known);
             return (Some(known), mapped);
         }
@@ -257,9 +260,11 @@ impl Delivery {
         }
     }
 
-    async fn look_up(&self) -> Known {
-        let platform = self.ingress.platform.as_ref();
-        let fetch = || Definitions::fetch(platform, &self.thing);
+    async fn look_up(&self, earlier: Option<(&Definitions, u64)>) -> Known {
+        let Ingress {
+            platform, shapes, ..
+        } = self.ingress.as_ref();
+        let fetch = || Definitions::fetch(platform.as_ref(), shapes, &self.thing, earlier);
         match self.until_settled(Patience::FULL, fetch).await {
             Ok(definitions) => Known::Definitions(definitions),
             Err(_) => Known::Missing(Instant::now()),

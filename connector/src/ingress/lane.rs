@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 use super::{
@@ -34,7 +35,7 @@ const GONE: Duration = Duration::from_secs(300);
 /// All lanes of a partition.
 #[derive(Default)]
 pub struct Lanes {
-    lanes: HashMap<Arc<str>, Lane>,
+    lanes: FxHashMap<Arc<str>, Lane>,
     /// Things with something to write and nothing in flight, oldest first.
     ready: VecDeque<Arc<str>>,
     /// Things whose lanes are in doubt.
@@ -56,7 +57,7 @@ struct Doubt {
     nodes: Vec<Arc<str>>,
     since: Instant,
     /// The newest value of each property that was written since.
-    newest: HashMap<String, PropertyValue>,
+    newest: HashMap<Arc<str>, PropertyValue>,
     due: bool,
 }
 

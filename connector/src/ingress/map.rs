@@ -1,6 +1,9 @@
 //! What an event says → property values, by the types that the Thing defines. Pure.
 
+use std::{hash::BuildHasher, sync::Arc};
+
 use alwayson::{BaseType, Value};
+use rustc_hash::FxBuildHasher;
 use serde_json::Value as Json;
 
 use super::{
@@ -15,7 +18,7 @@ use super::{
 #[derive(Debug, Clone, PartialEq)]
 pub struct PropertyValue {
     /// Remote property name.
-    pub name: String,
+    pub name: Arc<str>,
     /// The value, of the property's base type.
     pub value: Value,
     /// When it was so, in milliseconds since 1970.
@@ -27,28 +30,24 @@ pub struct PropertyValue {
 pub struct Mapped {
     /// What can be written: the values that belong together, in order.
     pub rows: Vec<Vec<PropertyValue>>,
-    /// Keys that no remote property has. They do no harm.
-    pub unknown: Vec<String>,
+    /// Keys that no remote property has, and what does not fit, as a set of marks ([`mark`]): newer
+    /// definitions could make more of it. Unknown keys do no harm.
+    pub unfit: u64,
     /// What does not fit.
     pub wrong: Vec<Wrong>,
 }
 
 impl Mapped {
-    /// Newer definitions could make more of it.
-    #[must_use]
-    pub fn is_unfit(&self) -> bool {
-        !self.unknown.is_empty() || !self.wrong.is_empty()
-    }
-
     /// Adds a value to the last row, or to what does not fit.
     fn put(&mut self, name: &str, json: &Json, time_ms: i64, definitions: &Definitions) {
-        let Some(base_type) = definitions.base_type(name) else {
-            return self.unknown.push(name.to_owned());
+        let Some((name, base_type)) = definitions.find(name) else {
+            self.unfit |= mark(name);
+            return;
         };
         match value(base_type, json) {
             Ok(value) => {
                 let value = PropertyValue {
-                    name: name.to_owned(),
+                    name: name.clone(),
                     value,
                     time_ms,
                 };
@@ -57,13 +56,22 @@ impl Mapped {
                     None => self.rows.push(vec![value]),
                 }
             }
-            Err(needed) => self.wrong.push(Wrong {
-                name: name.to_owned(),
-                wanted: base_type.name(),
-                needed,
-            }),
+            Err(needed) => {
+                self.unfit |= mark(name);
+                self.wrong.push(Wrong {
+                    name: name.as_ref().to_owned(),
+                    wanted: base_type.name(),
+                    needed,
+                });
+            }
         }
     }
+}
+
+/// One of 64 marks for a key: tells a key that was looked for in vain from one that was not, but for
+/// the few that share a mark.
+fn mark(name: &str) -> u64 {
+    1 << (FxBuildHasher.hash_one(name) >> 58)
 }
 
 /// Maps the keys of a message to the remote properties of its Thing.
@@ -74,7 +82,7 @@ pub fn telemetry(telemetry: &Telemetry, definitions: &Definitions) -> Mapped {
         ..Mapped::default()
     };
     for row in &telemetry.rows {
-        mapped.rows.push(Vec::new());
+        mapped.rows.push(Vec::with_capacity(row.fields.len()));
         for (name, json) in &row.fields {
             mapped.put(name, json, row.time_ms, definitions);
         }
@@ -95,7 +103,7 @@ fn property(module: Option<&str>, name: &str) -> String {
 pub fn takes_twin(change: &TwinChange, definitions: &Definitions) -> bool {
     Part::ALL.into_iter().any(|part| {
         let name = property(change.module.as_deref(), part.property());
-        definitions.base_type(&name).is_some()
+        definitions.find(&name).is_some()
     })
 }
 
@@ -116,7 +124,8 @@ pub fn twin(change: &TwinChange, twin: &Twin, parts: &[Part], definitions: &Defi
 pub fn connection(change: &ConnectionChange, name: &str, definitions: &Definitions) -> Mapped {
     let mut mapped = Mapped::default();
     let name = property(change.module.as_deref(), name);
-    let json = match (definitions.base_type(&name), change.connected) {
+    let base_type = definitions.find(&name).map(|(_, base_type)| base_type);
+    let json = match (base_type, change.connected) {
         (Some(BaseType::String | BaseType::Text), true) => Json::from("connected"),
         (Some(BaseType::String | BaseType::Text), false) => Json::from("disconnected"),
         (_, connected) => Json::from(connected),
@@ -135,7 +144,10 @@ mod tests {
         let Json::Object(fields) = json else {
             panic!("an object")
         };
-        Row { fields, time_ms }
+        Row {
+            fields: fields.into_iter().collect(),
+            time_ms,
+        }
     }
 
     fn value(name: &str, value: Value, time_ms: i64) -> PropertyValue {
@@ -166,7 +178,7 @@ mod tests {
             vec![value("cam::zoom", Value::Number(2.5), 8)],
         ];
         assert_eq!(mapped.rows, rows);
-        assert_eq!(mapped.unknown, ["x"]);
+        assert_eq!(mapped.unfit, mark("x") | mark("on"));
         assert_eq!(mapped.wrong[0].name, "on");
         assert_eq!(mapped.wrong[0].wanted, "BOOLEAN");
     }
@@ -200,8 +212,8 @@ mod tests {
             assert_eq!(mapped.rows, [vec![value(written, expected, 5)]]);
         }
         assert_eq!(
-            connection(&change(None, true), "ghost", &definitions).unknown,
-            ["ghost"]
+            connection(&change(None, true), "ghost", &definitions).unfit,
+            mark("ghost")
         );
         assert_eq!(
             connection(&change(None, true), "at", &definitions)

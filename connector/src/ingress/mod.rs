@@ -22,11 +22,13 @@ mod pass;
 mod quota;
 mod readers;
 mod request;
+mod said;
 mod shadow;
 mod survey;
 mod twin;
 mod value;
 
+pub use definition::Shapes;
 pub use low_water::Mark;
 pub use memory::Memory;
 pub use pass::Passes;
@@ -34,7 +36,6 @@ pub use readers::Readers;
 pub use survey::Survey;
 
 /// What every partition's task works with.
-#[derive(Clone)]
 pub struct Ingress {
     /// Where events come from.
     pub source: std::sync::Arc<dyn iothub::EventSource>,
@@ -51,6 +52,8 @@ pub struct Ingress {
     pub catch_up: Option<std::num::NonZeroU32>,
     /// What all partitions hold.
     pub survey: Survey,
+    /// Definitions that Things share.
+    pub shapes: Shapes,
     /// What the partitions share of this process's memory.
     pub memory: Memory,
     /// Where passed events are reported.

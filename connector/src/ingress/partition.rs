@@ -8,7 +8,7 @@ mod pace;
 mod wake;
 mod watchdog;
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use connector_config::{ReportClass, StartPosition};
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
@@ -58,7 +58,7 @@ const PROVE: Duration = Duration::from_secs(2);
 const CALL: Duration = Duration::from_secs(30);
 
 /// Reads a claimed partition until `stop`, or until the claim is lost.
-pub async fn run(ingress: Ingress, claim: Box<dyn Claim>, stop: CancellationToken) {
+pub async fn run(ingress: Arc<Ingress>, claim: Box<dyn Claim>, stop: CancellationToken) {
     let (id, epoch, fence) = (claim.partition().clone(), claim.epoch(), claim.fence());
     tracing::info!(partition = id.as_str(), epoch = epoch.0, "reading");
     ingress.reporter.reading(id.as_str(), true);
@@ -87,7 +87,7 @@ pub async fn run(ingress: Ingress, claim: Box<dyn Claim>, stop: CancellationToke
 }
 
 struct Reader {
-    ingress: Ingress,
+    ingress: Arc<Ingress>,
     id: PartitionId,
     epoch: Epoch,
     checkpoints: Checkpoints,

@@ -1,6 +1,6 @@
 //! The partitions that this member reads: one task each, taken up and handed over one by one.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use futures::future::BoxFuture;
 use iothub::PartitionId;
@@ -15,7 +15,7 @@ type Spawn = dyn Fn(BoxFuture<'static, ()>) -> JoinHandle<()> + Send + Sync;
 
 /// The running partitions.
 pub struct Readers {
-    ingress: Ingress,
+    ingress: Arc<Ingress>,
     spawn: Box<Spawn>,
     running: HashMap<PartitionId, Running>,
 }
@@ -39,7 +39,7 @@ impl Readers {
         spawn: impl Fn(BoxFuture<'static, ()>) -> JoinHandle<()> + Send + Sync + 'static,
     ) -> Self {
         Self {
-            ingress,
+            ingress: Arc::new(ingress),
             spawn: Box::new(spawn),
             running: HashMap::new(),
         }

@@ -45,12 +45,12 @@ pub fn request<'a>(thing: &str, values: impl Iterator<Item = &'a PropertyValue>)
     } in values
     {
         // A row of four cells for four fields always fits.
-        let _ = table.push(&[
-            Value::string(name.as_str()),
-            Value::Variant(Box::new(value.clone())),
-            Value::DateTime(*time_ms),
-            Value::string("GOOD"),
-        ]);
+        let _ = table.push_cells(|cells| {
+            cells.string(name);
+            cells.variant(value);
+            cells.value(&Value::DateTime(*time_ms));
+            cells.string("GOOD");
+        });
     }
     let params = InfoTable::one_row([("values", Value::InfoTable(table))]);
     Request::call(thing, "UpdateSubscribedPropertyValues", Some(params))

@@ -4,8 +4,9 @@
 //! Things failing is a node that is ill. (That a node answers questions does not prove that it writes:
 //! its database may be full.)
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
+use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 /// Outcomes older than this say nothing of now. Long enough that a quiet platform has some.
@@ -30,9 +31,9 @@ pub enum Verdict {
 /// Outcomes of the last moments, by node.
 #[derive(Debug, Default)]
 pub struct Health {
-    records: HashMap<Arc<str>, Record>,
-    resting: HashMap<Arc<str>, Instant>,
-    answered: HashMap<Arc<str>, Instant>,
+    records: FxHashMap<Arc<str>, Record>,
+    resting: FxHashMap<Arc<str>, Instant>,
+    answered: FxHashMap<Arc<str>, Instant>,
 }
 
 #[derive(Debug, Default)]

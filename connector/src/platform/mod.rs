@@ -18,6 +18,7 @@ use async_trait::async_trait;
 use connector_config::NodeSelection;
 use tokio::{sync::watch, time::Instant};
 
+use crate::metrics::WriteOutcome;
 use health::{Health, Verdict};
 
 pub use bind::Binder;
@@ -282,10 +283,10 @@ fn in_turn(nodes: &[Node], first: usize) -> impl Iterator<Item = &Node> {
     after.iter().chain(before)
 }
 
-fn outcome(answer: &Result<Response, RequestError>) -> &'static str {
+fn outcome(answer: &Result<Response, RequestError>) -> WriteOutcome {
     match answer {
-        Ok(response) if response.is_error() => "refused",
-        Ok(_) => "taken",
-        Err(_) => "unanswered",
+        Ok(response) if response.is_error() => WriteOutcome::Refused,
+        Ok(_) => WriteOutcome::Taken,
+        Err(_) => WriteOutcome::Unanswered,
     }
 }

@@ -3,7 +3,7 @@
 //! A table is kept in the wire's own form. A field or a cell is decoded when it is asked for, so a table
 //! takes no more memory than its message, whatever its cells are.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use super::{
     base_type::BaseType,
@@ -48,36 +48,69 @@ pub struct RowMismatch {
     fields: usize,
 }
 
-/// A table of values. The name of its data shape is not transmitted.
+/// A table of values. The name of its data shape is not transmitted. Cheap to clone: clones share the
+/// packed form until one of them grows.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct InfoTable {
     /// Each field with its leading marker.
-    head: Vec<u8>,
+    head: Arc<Vec<u8>>,
     /// Each row with its leading marker.
-    body: Vec<u8>,
+    body: Arc<Vec<u8>>,
     fields: usize,
     rows: usize,
+}
+
+/// Writes the cells of a row, one after the other.
+#[derive(Debug)]
+pub struct Cells<'a> {
+    body: &'a mut Vec<u8>,
+    cells: usize,
+}
+
+impl Cells<'_> {
+    /// A cell of this value.
+    pub fn value(&mut self, value: &Value) {
+        value.put(self.body);
+        self.cells += 1;
+    }
+
+    /// A VARIANT of this value.
+    pub fn variant(&mut self, value: &Value) {
+        self.body.push(BaseType::Variant.code());
+        self.value(value);
+    }
+
+    /// A STRING.
+    pub fn string(&mut self, text: &str) {
+        self.body.push(BaseType::String.code());
+        put_str(self.body, text);
+        self.cells += 1;
+    }
 }
 
 impl InfoTable {
     /// A table without rows.
     pub fn new(fields: impl IntoIterator<Item = Field>) -> Self {
-        let mut table = Self::default();
+        let (mut head, mut count_of_fields) = (Vec::new(), 0);
         for field in fields {
-            table.head.push(MORE);
-            put_str(&mut table.head, &field.name);
-            put_str(&mut table.head, &field.description);
-            table.head.push(field.base_type.code());
+            head.push(MORE);
+            put_str(&mut head, &field.name);
+            put_str(&mut head, &field.description);
+            head.push(field.base_type.code());
             // More aspects than a count can tell are cut; no platform has dozens.
             let count = u16::try_from(field.aspects.len()).unwrap_or(u16::MAX);
-            table.head.extend(count.to_be_bytes());
+            head.extend(count.to_be_bytes());
             for (name, value) in field.aspects.iter().take(usize::from(count)) {
-                put_str(&mut table.head, name);
-                value.put(&mut table.head);
+                put_str(&mut head, name);
+                value.put(&mut head);
             }
-            table.fields += 1;
+            count_of_fields += 1;
         }
-        table
+        Self {
+            head: Arc::new(head),
+            fields: count_of_fields,
+            ..Self::default()
+        }
     }
 
     /// A table of one row: how parameters and results travel.
@@ -107,14 +140,37 @@ impl InfoTable {
     }
 
     fn append(&mut self, row: &[Value]) {
-        self.body.push(MORE);
+        let body = Arc::make_mut(&mut self.body);
+        body.push(MORE);
         // Bounded in `check`, which every encoding goes through.
-        self.body
-            .extend(u16::try_from(row.len()).unwrap_or(u16::MAX).to_be_bytes());
+        body.extend(u16::try_from(row.len()).unwrap_or(u16::MAX).to_be_bytes());
         for cell in row {
-            cell.put(&mut self.body);
+            cell.put(body);
         }
         self.rows += 1;
+    }
+
+    /// Adds a row of cells that are written as they are, without a [`Value`] of their own.
+    ///
+    /// # Errors
+    /// If it has not one cell for each field; the table is then as it was.
+    pub fn push_cells(&mut self, row: impl FnOnce(&mut Cells<'_>)) -> Result<(), RowMismatch> {
+        let body = Arc::make_mut(&mut self.body);
+        let start = body.len();
+        body.push(MORE);
+        body.extend(u16::try_from(self.fields).unwrap_or(u16::MAX).to_be_bytes());
+        let mut written = Cells { body, cells: 0 };
+        row(&mut written);
+        let cells = written.cells;
+        if cells != self.fields {
+            body.truncate(start);
+            return Err(RowMismatch {
+                cells,
+                fields: self.fields,
+            });
+        }
+        self.rows += 1;
+        Ok(())
     }
 
     /// How many rows there are.
@@ -184,12 +240,12 @@ impl InfoTable {
         let mut packed = Vec::with_capacity(reader.left());
         let (head, fields, rows) = Self::copy(reader, &mut packed, 0)?;
         packed.pop();
-        let body = packed.split_off(head);
+        let body: Vec<u8> = packed.split_off(head);
         packed.pop();
         packed.shrink_to_fit();
         Ok(Self {
-            head: packed,
-            body,
+            head: Arc::new(packed),
+            body: Arc::new(body),
             fields,
             rows,
         })

@@ -17,7 +17,7 @@ pub use base_type::{BaseType, UnknownBaseType};
 pub use bind::{Bind, Claim, Claims, Gateway};
 pub use entity::{Characteristic, EntityType};
 pub use error::{DecodeError, EncodeError, Fault};
-pub use infotable::{Field, InfoTable, RowMismatch};
+pub use infotable::{Cells, Field, InfoTable, RowMismatch};
 pub use message::{Body, Header, Message};
 pub use multipart::{Assembler, CHUNK, Limits, is_part, split};
 pub use request::{Method, Request, Response};

@@ -42,6 +42,16 @@ pub(super) struct Queued {
     since: Instant,
 }
 
+/// Frames written together.
+const AT_ONCE: usize = 32;
+
+impl Queued {
+    /// It is among those that [`Load::queued`] tells.
+    fn is_counted(&self) -> bool {
+        matches!(self.frame, Frame::Binary(_))
+    }
+}
+
 impl From<Frame> for Queued {
     fn from(frame: Frame) -> Self {
         Self {
@@ -272,18 +282,28 @@ async fn carry(pipe: usize, socket: Socket, ids: Ids, shared: &Shared) -> Connec
         return ConnectError::Closed("ended".into());
     }
     let write = async {
-        while let Some(Queued { frame, since }) = queue.recv().await {
-            let last = matches!(frame, Frame::Close(_));
-            if matches!(frame, Frame::Binary(_)) {
-                shared.load.queued.fetch_sub(1, Ordering::Relaxed);
-            }
-            if since.elapsed() >= WRITE {
-                return ConnectError::TimedOut(WRITE.as_secs());
-            }
-            match timeout(WRITE, sink.send(frame)).await {
+        let mut batch = Vec::with_capacity(AT_ONCE);
+        while queue.recv_many(&mut batch, AT_ONCE).await > 0 {
+            let counted = batch.iter().filter(|one| one.is_counted()).count();
+            shared.load.queued.fetch_sub(counted, Ordering::Relaxed);
+            let last = batch.iter().any(|one| matches!(one.frame, Frame::Close(_)));
+            // Flushed once: under load many frames share a call of the system, and a record of TLS.
+            let all = async {
+                for Queued { frame, since } in batch.drain(..) {
+                    if since.elapsed() >= WRITE {
+                        return Err(ConnectError::TimedOut(WRITE.as_secs()));
+                    }
+                    let closed =
+                        |error: tungstenite::Error| ConnectError::Closed(error.to_string());
+                    sink.feed(frame).await.map_err(closed)?;
+                }
+                let flushed = sink.flush().await;
+                flushed.map_err(|error| ConnectError::Closed(error.to_string()))
+            };
+            match timeout(WRITE, all).await {
                 Ok(Ok(())) if last => return ConnectError::Closed("as asked".into()),
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => return ConnectError::Closed(error.to_string()),
+                Ok(Err(error)) => return error,
                 Err(_) => return ConnectError::TimedOut(WRITE.as_secs()),
             }
         }
@@ -335,7 +355,7 @@ async fn carry(pipe: usize, socket: Socket, ids: Ids, shared: &Shared) -> Connec
     // in, or that would be counted for ever.
     queue.close();
     while let Some(queued) = queue.recv().await {
-        if matches!(queued.frame, Frame::Binary(_)) {
+        if queued.is_counted() {
             shared.load.queued.fetch_sub(1, Ordering::Relaxed);
         }
     }

@@ -19,8 +19,8 @@ use tokio::{sync::Notify, time::sleep};
 
 use super::{choose, member::Access};
 
-/// Devices of each partition.
-pub const DEVICES: i64 = 3;
+/// Devices of each partition; a device's name tells its partition.
+const DEVICES: i64 = 3;
 
 /// All partitions.
 pub struct Hub {
@@ -47,7 +47,7 @@ struct State {
     detach: bool,
 }
 
-/// The device and number of the event with this sequence number.
+/// The device of the event with this sequence number.
 pub fn device(partition: usize, sequence: i64) -> String {
     format!("{partition}-{}", sequence % DEVICES)
 }

@@ -20,7 +20,7 @@ use super::{World, hub::Source, platform::Way};
 use crate::{
     claim::{Claims, Keeper, Lags},
     identity::Identity,
-    ingress::{Ingress, Memory, Passes, Readers, Survey},
+    ingress::{Ingress, Memory, Passes, Readers, Shapes, Survey},
     member::MemberLease,
     metrics::Metrics,
     report::Reporter,
@@ -305,6 +305,7 @@ impl Member {
             catch_up: None,
             survey: survey.clone(),
             memory: Memory::default(),
+            shapes: Shapes::default(),
             metrics: metrics.clone(),
             reporter: reporter.clone(),
         };

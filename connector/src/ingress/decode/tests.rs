@@ -56,7 +56,7 @@ fn telemetry(event: &Event, settings: &Messages) -> Telemetry {
 
 fn rows(event: &Event, settings: &Messages) -> Vec<(Json, i64)> {
     let rows = telemetry(event, settings).rows.into_iter();
-    rows.map(|row| (Json::Object(row.fields), row.time_ms))
+    rows.map(|row| (Json::Object(row.fields.into_iter().collect()), row.time_ms))
         .collect()
 }
 

@@ -21,7 +21,7 @@ use tokio::sync::Notify;
 use super::*;
 use crate::{
     identity::Identity,
-    ingress::{Memory, Passes, Survey},
+    ingress::{Memory, Passes, Shapes, Survey},
     metrics::Metrics,
     platform::{Destination, NodesSettings, Platform, start_nodes},
     report::Reporter,
@@ -158,6 +158,8 @@ struct Store {
     released: Mutex<Option<Option<i64>>>,
     confirms: Mutex<Option<ClaimError>>,
     saves: Mutex<Option<ClaimError>>,
+    /// How often it was asked whose the claim is.
+    asked: Mutex<u32>,
 }
 
 struct Held {
@@ -193,6 +195,7 @@ impl Claim for Held {
     }
 
     async fn confirm(&mut self) -> Result<(), ClaimError> {
+        *self.store.asked.lock().unwrap() += 1;
         match self.store.confirms.lock().unwrap().clone() {
             Some(error) => Err(error),
             None => Ok(()),
@@ -210,7 +213,7 @@ impl Claim for Held {
 struct World {
     hub: Arc<Hub>,
     store: Arc<Store>,
-    ingress: Ingress,
+    ingress: Arc<Ingress>,
     platform: Platform,
     standin: Running,
     end: CancellationToken,
@@ -303,13 +306,14 @@ async fn world_of(nodes: usize, start: StartPosition) -> World {
         start,
         catch_up: None,
         memory: Memory::default(),
+        shapes: Shapes::default(),
         metrics,
         reporter: Reporter::new(&Identity::from_env()),
     };
     World {
         hub,
         store: Arc::default(),
-        ingress,
+        ingress: Arc::new(ingress),
         platform,
         standin,
         end,
@@ -601,8 +605,11 @@ async fn an_evicted_reader_that_cannot_confirm_its_claim_drops_what_is_unsent() 
     world.cut(HubError::Evicted {
         partition: "0".into(),
     });
+    // What is unsent is dropped after the first question, and before the second.
     world
-        .eventually("reported", |world| world.reason() == "ConsumerGroupTaken")
+        .eventually("the claim is asked for", |world| {
+            *world.store.asked.lock().unwrap() >= 2
+        })
         .await;
     world.standin.cluster.fault(&Fault::FailAll {
         node: None,

@@ -43,7 +43,7 @@ async fn world_with(
         .standin
         .cluster
         .define(HUB_EVENTS, Thing::of("ConnectionServicesHub"));
-    world.ingress.messages = Arc::new(messages);
+    Arc::get_mut(&mut world.ingress).unwrap().messages = Arc::new(messages);
     world
 }
 
