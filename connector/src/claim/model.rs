@@ -56,7 +56,7 @@ impl World {
         }
     }
 
-    fn note(&mut self, what: String) {
+    fn note(&mut self, what: &str) {
         let at = self.begun.elapsed().as_secs_f32();
         self.history.push(format!("{at:7.2} s  {what}"));
     }
@@ -70,13 +70,13 @@ impl World {
         self.started += 1;
         let skew_s = self.random.random_range(-86_400..86_400);
         let member = Member::start(self, pod, template, skew_s);
-        self.note(format!("{} starts", member.id));
+        self.note(&format!("{} starts", member.id));
         self.members.push(member);
     }
 
     async fn stop(&mut self, index: usize) {
         let member = self.members.swap_remove(index);
-        self.note(format!("{} is told to stop", member.id));
+        self.note(&format!("{} is told to stop", member.id));
         tokio::spawn(member.stop());
     }
 
@@ -144,7 +144,7 @@ impl World {
             }
             _ => return,
         };
-        self.note(what);
+        self.note(&what);
     }
 
     /// Ends every fault; somebody is alive.
@@ -155,7 +155,7 @@ impl World {
         if self.members.is_empty() {
             self.start("a");
         }
-        self.note("the faults have stopped".to_owned());
+        self.note("the faults have stopped");
     }
 
     fn fail(&self, seed: u64, promise: &str, detail: &str) -> ! {
@@ -337,7 +337,7 @@ fn steady_members_move_nothing_also_while_the_api_server_is_away() {
             for member in &world.members {
                 member.access.cut_api(120);
             }
-            world.note("the API server is gone for 120 s".into());
+            world.note("the API server is gone for 120 s");
             sleep(Duration::from_secs(180)).await;
             let after = world.api.epochs();
             if before != after {

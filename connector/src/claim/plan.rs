@@ -97,10 +97,7 @@ pub fn plan(
 
 /// Even quotas. Who has most now gets the one more, so that the fewest move; then the newest pods, so
 /// that a rollout does not move a partition to a pod that goes next.
-fn quotas<'a>(
-    mut loads: Vec<(&'a Candidate, usize)>,
-    partitions: usize,
-) -> BTreeMap<&'a MemberId, usize> {
+fn quotas(mut loads: Vec<(&Candidate, usize)>, partitions: usize) -> BTreeMap<&MemberId, usize> {
     loads.sort_by(|(a, has), (b, has_too)| (has_too, b.newest, &a.id).cmp(&(has, a.newest, &b.id)));
     let members = loads.len().max(1);
     let (base, more) = (partitions / members, partitions % members);

@@ -376,10 +376,6 @@ impl World {
     fn opened(&self) -> Vec<Position> {
         self.hub.opened.lock().unwrap().clone()
     }
-
-    fn reason(&self) -> String {
-        self.ingress.reporter.now().reason
-    }
 }
 
 fn after(sequence: i64) -> Position {
