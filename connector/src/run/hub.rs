@@ -63,7 +63,6 @@ impl Hubs {
             tls: tls.clone(),
             application_id: member.as_str().to_owned(),
             address: None,
-            queue: C2D_QUEUE,
         };
         let rest = HubRest::new(HubRestSettings {
             connection,
@@ -80,7 +79,7 @@ impl Hubs {
             request_timeout: PROOF,
         });
         let hub = Hub {
-            c2d: C2dSender::start(amqp, end),
+            c2d: C2dSender::start(amqp, C2D_QUEUE, end),
             rest,
         };
         Ok(Self {

@@ -5,3 +5,4 @@
 mod broker;
 mod devicebound;
 mod partition;
+mod redirect;
