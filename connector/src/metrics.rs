@@ -25,6 +25,8 @@ pub struct Metrics {
     pub checkpoints: IntCounterVec,
     /// Partitions that this member reads.
     pub partitions: IntGauge,
+    /// Moves of the hub's built-in endpoint that reading has followed.
+    pub endpoint_moves: IntCounter,
     /// 1 for each node that is logged in, else 0.
     pub node_up: IntGaugeVec,
     /// Requests of the platform, by kind and outcome.
@@ -56,8 +58,16 @@ impl Metrics {
             registry.register(Box::new(made.clone()))?;
             Ok::<_, prometheus::Error>(made)
         };
-        let values = IntCounter::new(name("values_total"), "Property values the platform took")?;
-        registry.register(Box::new(values.clone()))?;
+        let counter = |of: &str, help: &str| {
+            let made = IntCounter::new(name(of), help)?;
+            registry.register(Box::new(made.clone()))?;
+            Ok::<_, prometheus::Error>(made)
+        };
+        let values = counter("values_total", "Property values the platform took")?;
+        let endpoint_moves = counter(
+            "endpoint_moves_total",
+            "Moves of the hub's built-in endpoint, followed",
+        )?;
         Ok(Self {
             events: counters(
                 "events_total",
@@ -65,6 +75,7 @@ impl Metrics {
                 &["partition"],
             )?,
             values,
+            endpoint_moves,
             writes: counters("writes_total", "Write requests, by outcome", &["outcome"])?,
             passed: counters(
                 "passed_total",

@@ -28,15 +28,19 @@ pub struct IotHub<S, C> {
 
 /// The hub's built-in Event Hubs-compatible endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", bound(deserialize = "S: Deserialize<'de>"))]
 pub struct EventHubs<S> {
     /// Event Hubs-compatible connection string, from the portal's page *Built-in endpoints*:
-    /// `Endpoint=sb://…;SharedAccessKeyName=…;SharedAccessKey=…;EntityPath=…`.
-    pub connection_string: S,
+    /// `Endpoint=sb://…;SharedAccessKeyName=…;SharedAccessKey=…;EntityPath=…`. Left out: the hub is asked
+    /// where the endpoint is, and asked again when it moves, as it does when the hub fails over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection_string: Option<S>,
     /// Consumer group for this connector alone. Make one on the hub; `$Default` is used by many tools.
     #[schemars(length(min = 1, max = 50))]
     pub consumer_group: String,
-    /// Where to begin in a partition that has never been checkpointed. Default: `Earliest`.
+    /// Where to begin in a partition that has never been checkpointed. Default: `Earliest`. A connector
+    /// that has read another endpoint before always begins at the earliest event: the hub may have failed
+    /// over while nobody was reading.
     #[serde(default)]
     pub start: StartPosition,
 }
@@ -78,7 +82,7 @@ impl<S, C> IotHub<S, C> {
         IotHub {
             connection_string: secret(connection_string),
             event_hubs: EventHubs {
-                connection_string: secret(events),
+                connection_string: events.map(&secret),
                 consumer_group,
                 start,
             },

@@ -10,7 +10,10 @@ use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
     apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
 };
-use kube::{Api, api::PostParams};
+use kube::{
+    Api,
+    api::{ListParams, PostParams},
+};
 use tokio::time::timeout;
 
 use super::{Claim, ClaimError};
@@ -113,6 +116,33 @@ impl Claims {
         })
     }
 
+    /// Whether this connector has claims in the same consumer group at another endpoint, and none at this
+    /// one.
+    ///
+    /// # Errors
+    /// [`ClaimError::Unavailable`] if the API server does not answer.
+    pub async fn are_elsewhere(&self) -> Result<bool, ClaimError> {
+        let selector: Vec<String> = claim_labels(&self.store.connector)
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
+        let params = ListParams::default().labels(&selector.join(","));
+        let listed = timeout(CALL, self.leases.list(&params))
+            .await
+            .map_err(|_| ClaimError::Unavailable("the API server did not answer in time".into()))?
+            .map_err(|error| ClaimError::Unavailable(error.to_string()))?;
+        let here = source_text(&self.source);
+        let group = format!("/{}", self.source.consumer_group.to_lowercase());
+        let sources: Vec<String> = listed
+            .items
+            .iter()
+            .filter_map(|lease| lease.metadata.annotations.as_ref())
+            .filter(|notes| notes.get(CONNECTOR_UID) == Some(&self.store.connector_uid))
+            .filter_map(|notes| notes.get(SOURCE).map(|source| source.to_lowercase()))
+            .collect();
+        let there = |source: &String| source.ends_with(&group);
+        Ok(!sources.contains(&here.to_lowercase()) && sources.iter().any(there))
+    }
+
     /// Claims a partition that nobody has claimed before.
     ///
     /// # Errors
@@ -209,17 +239,12 @@ impl Claims {
         mark: Option<&Mark>,
         held: bool,
     ) -> Lease {
-        let SourceIdentity {
-            namespace,
-            hub,
-            consumer_group,
-        } = &self.source;
         let mut notes = BTreeMap::from([
             (FORMAT, "1".to_owned()),
             (PARTITION, partition.as_str().to_owned()),
             (EPOCH, epoch.to_string()),
             (CONNECTOR_UID, self.store.connector_uid.clone()),
-            (SOURCE, format!("{namespace}/{hub}/{consumer_group}")),
+            (SOURCE, source_text(&self.source)),
             (
                 HOLDER_POD,
                 if held {
@@ -257,6 +282,16 @@ impl Claims {
         }
         lease
     }
+}
+
+/// A source as a claim names it.
+fn source_text(source: &SourceIdentity) -> String {
+    let SourceIdentity {
+        namespace,
+        hub,
+        consumer_group,
+    } = source;
+    format!("{namespace}/{hub}/{consumer_group}")
 }
 
 /// Labels of a claim of `connector`.

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::hub::Unproven;
 use crate::{
+    claim::ClaimError,
     member::MemberError,
     platform::Unresolved,
     report::{Part, Reporter, Trouble},
@@ -62,6 +63,13 @@ impl From<MemberError> for Trouble {
             "ApiServerUnreachable",
             error.to_string(),
         )
+    }
+}
+
+impl From<ClaimError> for Trouble {
+    fn from(error: ClaimError) -> Self {
+        let message = format!("the Kubernetes API server cannot be used: {error}");
+        Self::new(ReportClass::Transient, "ApiServerUnreachable", message)
     }
 }
 
