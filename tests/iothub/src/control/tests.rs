@@ -78,7 +78,7 @@ async fn partitions_show_what_they_hold_and_who_reads() {
     let (id, last) = face.hub.append(event);
     let epoch: Epoch = 3;
     let _reader = Reader::open(
-        Arc::clone(&face.hub.partitions[usize::from(id)]),
+        Arc::clone(&face.hub.endpoint().partitions[usize::from(id)]),
         ReaderRequest {
             group: "thingworx".into(),
             name: "r".into(),
