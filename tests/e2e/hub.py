@@ -37,5 +37,9 @@ class Hub:
     def partitions(self) -> list[dict]:
         return self._json("GET", "/partitions")["partitions"]
 
+    def entity(self) -> str:
+        """Event Hubs-compatible name, which changes with each fail-over."""
+        return self._json("GET", "/partitions")["entity"]
+
     def fault(self, **fault) -> None:
         self._json("POST", "/faults", json=fault)

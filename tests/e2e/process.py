@@ -61,8 +61,11 @@ class Bench:
 
     def connector(
         self, routing_group: str = "", *, name: str = CONNECTOR, port: int = 9090, start: str = "Earliest",
+        events: bool = True,
     ) -> None:
-        """Starts a connector; one of another name keeps checkpoints of its own."""
+        """Starts a connector; one of another name keeps checkpoints of its own. Without `events` it asks the hub
+        where the built-in endpoint is."""
+        given = f"connectionString: {{file: {self.folder}/events}}, " if events else ""
         settings = self.folder / f"{name}.yaml"
         settings.write_text(f"""
 hubThingName: FactoryHub
@@ -73,7 +76,7 @@ thingworx:
   tls: {{ca: {{file: {self.folder}/ca.crt}}}}
 iotHub:
   connectionString: {{file: {self.folder}/service}}
-  eventHubs: {{connectionString: {{file: {self.folder}/events}}, consumerGroup: thingworx, start: {start}}}
+  eventHubs: {{{given}consumerGroup: thingworx, start: {start}}}
   messages: {{time: Property, timeField: at, connectionProperty: online}}
   tls: {{ca: {{file: {self.folder}/ca.crt}}}}
 checkpoints: {{file: {{path: {self.folder}/{name}.json}}}}
@@ -101,6 +104,9 @@ checkpoints: {{file: {{path: {self.folder}/{name}.json}}}}
 
     def ready(self) -> bool:
         return self.unready() == "ready\n"
+
+    def metrics(self) -> str:
+        return self.thingworx.http.get(f"http://{self.platform}:9090/metrics", timeout=2).text
 
     def log(self) -> str:
         return (self.folder / f"{CONNECTOR}.log").read_text()[-4000:]

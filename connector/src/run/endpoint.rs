@@ -77,7 +77,7 @@ impl Endpoints {
             },
             None => built_in_endpoint(&self.hub)
                 .await
-                .map_err(|error| Unproven {
+                .map_err(|error| Unproven::Hub {
                     what: FINDING,
                     error,
                 })?,
@@ -99,17 +99,8 @@ impl Endpoints {
             });
         let partitions = match listed {
             Ok(partitions) => partitions,
-            Err(error) => {
-                self.doubt(source.identity()).await;
-                return Err(Unproven {
-                    what: READING,
-                    error,
-                });
-            }
+            Err(error) => return Err(self.unproven(source.identity(), error).await),
         };
-        if self.given.is_some() {
-            self.reporter.well(Part::Endpoint);
-        }
         let (source, health) = Watched::new(Arc::new(source));
         Ok(Endpoint {
             source: Arc::new(source),
@@ -117,6 +108,21 @@ impl Endpoints {
             health,
             found: Instant::now(),
         })
+    }
+
+    /// Why an endpoint cannot be read: a given one may be the hub's no more.
+    async fn unproven(&self, known: &SourceIdentity, error: HubError) -> Unproven {
+        let moved = match &self.given {
+            Some(_) => self.doubt(known).await,
+            None => None,
+        };
+        match moved {
+            Some(trouble) => Unproven::Moved(trouble),
+            None => Unproven::Hub {
+                what: READING,
+                error,
+            },
+        }
     }
 
     /// Waits until the hub tells of another endpoint than `now`, and reports it. Where the settings give
@@ -144,27 +150,23 @@ impl Endpoints {
                 _ = health.changed() => continue,
             }
             asked = Some(Instant::now());
-            if self.doubt(now.source.identity()).await && self.given.is_none() {
-                return;
+            if let Some(trouble) = self.doubt(now.source.identity()).await {
+                self.reporter.trouble(Part::Endpoint, trouble);
+                if self.given.is_none() {
+                    return;
+                }
             }
         }
     }
 
-    /// Asks the hub for its endpoint; whether it is another than `known`, which is reported.
-    async fn doubt(&self, known: &SourceIdentity) -> bool {
-        let told = match built_in_endpoint(&self.hub).await {
-            Ok(told) => told.connection,
+    /// Asks the hub for its endpoint; what to say if it is another than `known`.
+    async fn doubt(&self, known: &SourceIdentity) -> Option<Trouble> {
+        match built_in_endpoint(&self.hub).await {
+            Ok(told) => self.compare(known, &told.connection),
             Err(error) => {
                 tracing::info!(%error, "the hub does not tell where its built-in endpoint is");
-                return false;
+                None
             }
-        };
-        match self.compare(known, &told) {
-            Some(trouble) => {
-                self.reporter.trouble(Part::Endpoint, trouble);
-                true
-            }
-            None => false,
         }
     }
 

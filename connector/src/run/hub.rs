@@ -14,7 +14,12 @@ use super::{
     endpoint::{Endpoint, Endpoints},
     read_file,
 };
-use crate::{egress::Hub, identity::MemberId, report::Reporter, secret::SecretFile};
+use crate::{
+    egress::Hub,
+    identity::MemberId,
+    report::{Reporter, Trouble},
+    secret::SecretFile,
+};
 
 /// A proof that takes longer is tried again.
 pub(super) const PROOF: Duration = Duration::from_secs(20);
@@ -30,9 +35,11 @@ pub(super) struct Hubs {
 
 /// What could not be proven.
 #[derive(Debug)]
-pub(super) struct Unproven {
-    pub(super) what: &'static str,
-    pub(super) error: HubError,
+pub(super) enum Unproven {
+    /// The hub refuses, or cannot be reached.
+    Hub { what: &'static str, error: HubError },
+    /// The endpoint of the settings is the hub's no more.
+    Moved(Trouble),
 }
 
 impl Hubs {
@@ -87,10 +94,14 @@ impl Hubs {
     /// Proves that messages can be sent and that the built-in endpoint can be read.
     pub(super) async fn prove(&self) -> Result<(Hub, Endpoint), Unproven> {
         let sender = "sending to devices (iotHub.connectionString)";
-        self.hub.c2d.prove(PROOF).await.map_err(|error| Unproven {
-            what: sender,
-            error,
-        })?;
+        self.hub
+            .c2d
+            .prove(PROOF)
+            .await
+            .map_err(|error| Unproven::Hub {
+                what: sender,
+                error,
+            })?;
         let endpoint = self.endpoints.find().await?;
         Ok((self.hub.clone(), endpoint))
     }

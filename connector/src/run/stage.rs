@@ -84,7 +84,11 @@ impl From<Unresolved> for Trouble {
 }
 
 impl From<Unproven> for Trouble {
-    fn from(Unproven { what, error }: Unproven) -> Self {
+    fn from(unproven: Unproven) -> Self {
+        let (what, error) = match unproven {
+            Unproven::Hub { what, error } => (what, error),
+            Unproven::Moved(trouble) => return trouble,
+        };
         let (class, reason) = match error.class() {
             iothub::Class::User => (ReportClass::User, "HubSettings"),
             iothub::Class::Denied => (ReportClass::Denied, "HubDenied"),

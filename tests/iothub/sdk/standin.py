@@ -53,6 +53,7 @@ class Standin:
             [PROGRAMS / "iothub-standin", "--hub-host", HUB, "--events-host", EVENTS,
              "--entity", "telemetry", "--consumer-group", GROUP,
              "--policy", f"iothubowner:{self.key}:all", "--policy", f"service:{self.key}:ServiceConnect",
+             "--policy", f"registry:{self.key}:RegistryRead",
              "--hub-amqp", f"{HUB}:5671", "--events-amqp", f"{EVENTS}:5671", "--mqtt", f"{HUB}:8883",
              "--https", f"{HUB}:443", "--control", f"{HUB}:8090",
              "--tls-cert", folder / "tls.crt", "--tls-key", folder / "tls.key"],
