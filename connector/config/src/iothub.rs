@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use url::Url;
 
 use crate::Messages;
 
@@ -18,12 +19,30 @@ pub struct IotHub<S, C> {
     pub connection_string: S,
     /// The hub's built-in endpoint, from which telemetry is read.
     pub event_hubs: EventHubs<S>,
+    /// How AMQP travels to the hub. Default: `Amqp`.
+    #[serde(default)]
+    pub transport: Transport,
+    /// HTTP proxy that everything to the hub goes through, by `CONNECT`: `http://host:port`. A proxy that
+    /// asks for a user and a password is not supported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 300), pattern("^http://[^/@?#]+/?$"))]
+    pub proxy: Option<String>,
     /// How messages of the hub become property values. Everything has a default.
     #[serde(default)]
     pub messages: Messages,
     /// How the hub's certificates are checked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<HubTls<C>>,
+}
+
+/// How AMQP travels to the hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum Transport {
+    /// By itself over TLS, to port 5671.
+    #[default]
+    Amqp,
+    /// In WebSockets, to port 443: for networks that let nothing else out.
+    WebSockets,
 }
 
 /// The hub's built-in Event Hubs-compatible endpoint.
@@ -71,6 +90,8 @@ impl<S, C> IotHub<S, C> {
         let Self {
             connection_string,
             event_hubs,
+            transport,
+            proxy,
             messages,
             tls,
         } = self;
@@ -86,6 +107,8 @@ impl<S, C> IotHub<S, C> {
                 consumer_group,
                 start,
             },
+            transport,
+            proxy,
             messages,
             tls: tls.map(|tls| HubTls { ca: tls.ca.map(ca) }),
         }
@@ -100,8 +123,28 @@ impl<S, C> IotHub<S, C> {
             let what = "is empty; make a consumer group on the hub for this connector alone";
             return Err(("eventHubs.consumerGroup".into(), what.into()));
         }
+        if let Some(proxy) = &self.proxy {
+            check_proxy(proxy).map_err(|what| ("proxy".to_owned(), what.to_owned()))?;
+        }
         self.messages
             .check()
             .map_err(|(field, what)| (format!("messages.{field}"), what))
     }
+}
+
+/// What is wrong with a proxy; names no part of it, since it may hold a password.
+fn check_proxy(proxy: &str) -> Result<(), &'static str> {
+    const FORM: &str = "must read http://host:port";
+    let url = Url::parse(proxy).map_err(|_| FORM)?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(
+            "must not hold a user or a password: a proxy that asks for them is not supported, and \
+             settings are no place for secrets",
+        );
+    }
+    let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    if url.scheme() != "http" || url.host_str().is_none_or(str::is_empty) || !bare {
+        return Err(FORM);
+    }
+    Ok(())
 }

@@ -229,6 +229,21 @@ checkpoints: {kubernetes: {connector: factory, connectorUid: 1-2-3}}
                 "iotHub.messages.connectionProperty: is empty",
             ),
             (
+                "eventHubs:",
+                "transport: Pigeon\n  eventHubs:",
+                "iotHub.transport",
+            ),
+            (
+                "eventHubs:",
+                "proxy: 'proxy:3128'\n  eventHubs:",
+                "iotHub.proxy: must read http://host:port",
+            ),
+            (
+                "eventHubs:",
+                "proxy: 'http://me:secret@proxy:3128'\n  eventHubs:",
+                "iotHub.proxy: must not hold a user or a password",
+            ),
+            (
                 "hubThingName:",
                 "colour: red\nhubThingName:",
                 "colour: no such field",

@@ -19,6 +19,7 @@
 mod amqp;
 mod c2d;
 mod connection_string;
+mod dial;
 mod error;
 mod event;
 mod key;
@@ -30,6 +31,7 @@ mod sdk;
 mod source;
 mod tls;
 mod token;
+mod way;
 
 pub use amqp::HubAmqpSettings;
 pub use c2d::{Ack, C2dMessage, C2dSender};
@@ -46,3 +48,4 @@ pub use source::{
     Batches, Epoch, EventSource, Offset, PartitionId, PartitionProperties, Position, SourceIdentity,
 };
 pub use tls::HubTls;
+pub use way::{Proxy, ProxyError, Transport, Way};

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use connector_config::ReportClass;
 use iothub::{
     BuiltInEndpoint, EventHubsConnectionString, EventSource, HubAmqpSettings, HubError,
-    PartitionId, SdkSource, SdkSourceSettings, SourceIdentity, built_in_endpoint,
+    PartitionId, SdkSource, SdkSourceSettings, SourceIdentity, Transport, built_in_endpoint,
 };
 use tokio::{
     sync::watch,
@@ -82,14 +82,22 @@ impl Endpoints {
                     error,
                 })?,
         };
+        // WebSockets go to the port of HTTPS, wherever AMQP by itself would go.
+        let custom_endpoint = custom_endpoint.filter(|_| self.hub.way.transport == Transport::Amqp);
         let source = SdkSource::new(SdkSourceSettings {
             connection,
             consumer_group: self.consumer_group.clone(),
             application_id: self.hub.application_id.clone(),
+            tls: self.hub.tls.clone(),
+            way: self.hub.way.clone(),
             custom_endpoint,
             prefetch: PREFETCH,
             request_timeout: PROOF,
-        });
+        })
+        .map_err(|error| Unproven::Hub {
+            what: READING,
+            error,
+        })?;
         let listed = timeout(PROOF, source.partitions())
             .await
             .unwrap_or_else(|_| {

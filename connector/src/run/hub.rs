@@ -5,7 +5,7 @@ use std::time::Duration;
 use connector_config::{File, IotHub};
 use iothub::{
     C2dSender, EventHubsConnectionString, HubAmqpSettings, HubConnectionString, HubError, HubRest,
-    HubRestSettings, HubTls,
+    HubRestSettings, HubTls, Proxy, Transport, Way,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -53,6 +53,8 @@ impl Hubs {
         let IotHub {
             connection_string,
             event_hubs,
+            transport,
+            proxy,
             messages: _,
             tls,
         } = settings;
@@ -70,16 +72,30 @@ impl Hubs {
         let tls = HubTls {
             ca: ca.map(Into::into),
         };
+        let proxy: Option<Proxy> = proxy
+            .as_deref()
+            .map(str::parse)
+            .transpose()
+            .map_err(|error| RunError::Settings(format!("iotHub.proxy: {error}")))?;
+        let way = Way {
+            transport: match transport {
+                connector_config::Transport::Amqp => Transport::Amqp,
+                connector_config::Transport::WebSockets => Transport::WebSockets,
+            },
+            proxy: proxy.clone(),
+        };
         let amqp = HubAmqpSettings {
             connection: connection.clone(),
             tls: tls.clone(),
             application_id: member.as_str().to_owned(),
             address: None,
+            way,
         };
         let rest = HubRest::new(HubRestSettings {
             connection,
             tls,
             address: None,
+            proxy,
         })
         .map_err(|error| RunError::Settings(format!("iotHub: {error}")))?;
         let group = event_hubs.consumer_group.clone();

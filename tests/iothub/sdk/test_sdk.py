@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import pytest
 import uamqp
+from azure.eventhub import TransportType
 from azure.eventhub.exceptions import AuthenticationError, ConnectionLostError, EventHubError
 from azure.iot.device import IoTHubDeviceClient, Message, MethodResponse
 from azure.iot.device.exceptions import CredentialError
@@ -100,6 +101,15 @@ def test_readers_start_where_they_ask_to(hub: Standin, device: IoTHubDeviceClien
         eventually("the reader is open", lambda: hub.readers(partition))
         send_numbered(device, range(8, 10))
         eventually("only what is new", lambda: reader.bodies() == ["8", "9"])
+    assert not reader.errors
+
+
+def test_events_are_read_in_web_sockets(hub: Standin, device: IoTHubDeviceClient):
+    partition = sent_to(hub, device, range(3))
+    with hub.read(partition, starting_position="-1", transport_type=TransportType.AmqpOverWebsocket) as reader:
+        eventually("the events", lambda: reader.bodies()[-3:] == ["0", "1", "2"])
+        send_numbered(device, range(3, 5))
+        eventually("what comes later", lambda: reader.bodies()[-2:] == ["3", "4"])
     assert not reader.errors
 
 

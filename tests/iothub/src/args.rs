@@ -73,6 +73,10 @@ pub struct Args {
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:443")]
     https: SocketAddr,
 
+    /// Address of the Event Hubs-compatible AMQP in WebSockets; without it there is none.
+    #[arg(long, value_name = "ADDRESS")]
+    events_https: Option<SocketAddr>,
+
     /// Address of the control face: plain HTTP without login, for tests only.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8090")]
     control: SocketAddr,
@@ -134,6 +138,7 @@ impl Args {
                 hub_amqp: self.hub_amqp,
                 events_amqp: self.events_amqp,
                 https: self.https,
+                events_https: self.events_https,
                 control: self.control,
             },
             tls: tls::from_files(&self.tls_cert, &self.tls_key)?,

@@ -1,6 +1,5 @@
-//! The AMQP connection to the hub's own host: TCP, TLS, login, sessions.
+//! The AMQP connection to the hub's own host: login, sessions.
 
-mod dial;
 pub(crate) mod fault;
 
 use std::time::Duration;
@@ -14,7 +13,10 @@ use fe2o3_amqp::{
 use fe2o3_amqp_types::sasl::SaslCode;
 use tokio::time::timeout;
 
-use crate::{HubConnectionString, HubError, HubTls};
+use crate::{
+    HubConnectionString, HubError, HubTls, Way,
+    dial::{Destination, Service, dial},
+};
 
 /// Each of the round trips that open the connection, a session or a link.
 const ROUND_TRIP: Duration = Duration::from_secs(10);
@@ -38,9 +40,11 @@ pub struct HubAmqpSettings {
     pub tls: HubTls,
     /// Name of this process at the hub (AMQP container id).
     pub application_id: String,
-    /// `host:port` to connect to instead of the hub's host at port 5671. The hub's host name is still
-    /// what the certificate must show.
+    /// `host:port` to connect to instead of the hub's host at the transport's port. The hub's host name
+    /// is still what the certificate must show.
     pub address: Option<String>,
+    /// How it is reached.
+    pub way: Way,
 }
 
 /// Connects and logs in.
@@ -48,8 +52,13 @@ pub(crate) async fn open(
     settings: &HubAmqpSettings,
     login: SaslProfile,
 ) -> Result<ConnectionHandle<()>, HubError> {
-    let stream = dial::dial(settings).await?;
     let host = settings.connection.host.as_str();
+    let to = Destination {
+        host: host.to_owned(),
+        address: settings.address.clone(),
+        service: Service::Hub,
+    };
+    let stream = dial(&to, &settings.tls, &settings.way).await?;
     let opening = Connection::builder()
         .container_id(settings.application_id.as_str())
         .hostname(host)

@@ -93,7 +93,8 @@ impl Broker {
         address
     }
 
-    async fn serve(
+    /// Serves one connection.
+    pub async fn serve(
         self: Arc<Self>,
         stream: impl AsyncRead + AsyncWrite + std::fmt::Debug + Send + Unpin + 'static,
     ) {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures::future::join_all;
-use iothub::{Ack, C2dMessage, C2dSender, HubAmqpSettings, HubError, HubTls, Taken};
+use iothub::{Ack, C2dMessage, C2dSender, HubAmqpSettings, HubError, HubTls, Taken, Way};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -24,13 +24,14 @@ async fn start(broker: &Arc<Broker>) -> (C2dSender, DropGuard) {
         },
         application_id: "test".into(),
         address: Some(address),
+        way: Way::default(),
     };
     let shutdown = CancellationToken::new();
     let sender = C2dSender::start(settings, 256, shutdown.clone());
     (sender, shutdown.drop_guard())
 }
 
-async fn send(sender: &C2dSender, device: &str, within: Duration) -> Result<(), HubError> {
+pub async fn send(sender: &C2dSender, device: &str, within: Duration) -> Result<(), HubError> {
     let message = C2dMessage {
         device: device.into(),
         message_id: "m".into(),
@@ -44,7 +45,7 @@ async fn send(sender: &C2dSender, device: &str, within: Duration) -> Result<(), 
     sender.send(message, Instant::now() + within).await
 }
 
-const LONG: Duration = Duration::from_secs(10);
+pub const LONG: Duration = Duration::from_secs(10);
 const SHORT: Duration = Duration::from_millis(300);
 
 #[tokio::test]

@@ -6,3 +6,4 @@ mod broker;
 mod devicebound;
 mod partition;
 mod redirect;
+mod way;

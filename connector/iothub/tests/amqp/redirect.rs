@@ -11,7 +11,7 @@ use fe2o3_amqp_types::{
     primitives::{Array, OrderedMap, Symbol, Value},
     sasl::{SaslCode, SaslInit, SaslOutcome, SaslResponse},
 };
-use iothub::{BuiltInEndpoint, HubAmqpSettings, HubError, HubTls, built_in_endpoint};
+use iothub::{BuiltInEndpoint, HubAmqpSettings, HubError, HubTls, Way, built_in_endpoint};
 use tokio::net::TcpListener;
 
 use crate::broker::localhost;
@@ -104,6 +104,7 @@ async fn ask(
         },
         application_id: "test".into(),
         address: Some(address),
+        way: Way::default(),
     };
     let told = built_in_endpoint(&settings).await;
     let seen = seen.lock().unwrap().clone();
