@@ -81,13 +81,14 @@ impl FileStore {
         })
     }
 
-    /// Whether there are checkpoints of the same consumer group at another endpoint, and none at this one.
+    /// Whether there are checkpoints of the same consumer group at another endpoint.
     #[must_use]
     pub fn is_elsewhere(&self, source: &SourceIdentity) -> bool {
         let here = key(source);
         let group = format!("/{}", source.consumer_group.to_lowercase());
         let marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
-        !marks.contains_key(&here) && marks.keys().any(|other| other.ends_with(&group))
+        let other = |source: &String| *source != here && source.ends_with(&group);
+        marks.keys().any(other)
     }
 
     /// A hold on one partition: nobody else shares this file.
@@ -244,7 +245,7 @@ mod tests {
             ..source("g")
         };
         assert!(again.is_elsewhere(&moved));
-        assert!(!again.is_elsewhere(&source("g")), "it is known here");
+        assert!(!again.is_elsewhere(&source("g")), "only here");
         assert!(!again.is_elsewhere(&source("other")), "of another group");
 
         fs::write(&path, "not json").unwrap();

@@ -1,5 +1,7 @@
 //! A claim as a Lease of Kubernetes.
 
+mod elsewhere;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
@@ -10,10 +12,7 @@ use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
     apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
 };
-use kube::{
-    Api,
-    api::{ListParams, PostParams},
-};
+use kube::{Api, api::PostParams};
 use tokio::time::timeout;
 
 use super::{Claim, ClaimError};
@@ -114,33 +113,6 @@ impl Claims {
             connector_uid: annotation(CONNECTOR_UID).unwrap_or_default(),
             lease: lease.clone(),
         })
-    }
-
-    /// Whether this connector has claims in the same consumer group at another endpoint, and none at this
-    /// one.
-    ///
-    /// # Errors
-    /// [`ClaimError::Unavailable`] if the API server does not answer.
-    pub async fn are_elsewhere(&self) -> Result<bool, ClaimError> {
-        let selector: Vec<String> = claim_labels(&self.store.connector)
-            .map(|(key, value)| format!("{key}={value}"))
-            .collect();
-        let params = ListParams::default().labels(&selector.join(","));
-        let listed = timeout(CALL, self.leases.list(&params))
-            .await
-            .map_err(|_| ClaimError::Unavailable("the API server did not answer in time".into()))?
-            .map_err(|error| ClaimError::Unavailable(error.to_string()))?;
-        let here = source_text(&self.source);
-        let group = format!("/{}", self.source.consumer_group.to_lowercase());
-        let sources: Vec<String> = listed
-            .items
-            .iter()
-            .filter_map(|lease| lease.metadata.annotations.as_ref())
-            .filter(|notes| notes.get(CONNECTOR_UID) == Some(&self.store.connector_uid))
-            .filter_map(|notes| notes.get(SOURCE).map(|source| source.to_lowercase()))
-            .collect();
-        let there = |source: &String| source.ends_with(&group);
-        Ok(!sources.contains(&here.to_lowercase()) && sources.iter().any(there))
     }
 
     /// Claims a partition that nobody has claimed before.
