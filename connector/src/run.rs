@@ -36,6 +36,7 @@ use crate::{
     secret::SecretFile,
 };
 
+use endpoint::Endpoint;
 use hub::Hubs;
 use reading::Reading;
 use stage::{Retry, until};
@@ -271,13 +272,15 @@ impl Parts {
 
         let bound = self.bind(&platform, &binder, stopping).await;
         if bound.is_some() {
-            let ingress = Ingress {
+            let messages = Arc::new(settings.iot_hub.messages.clone());
+            let passes = Passes::start(platform.clone(), metrics.clone(), member.as_str());
+            let ingress = |endpoint: &Endpoint, start| Ingress {
                 source: endpoint.source.clone(),
                 platform: platform.clone(),
-                start: settings.iot_hub.event_hubs.start,
-                twins,
-                messages: Arc::new(settings.iot_hub.messages.clone()),
-                passes: Passes::start(platform.clone(), metrics.clone(), member.as_str()),
+                start,
+                twins: twins.clone(),
+                messages: messages.clone(),
+                passes: passes.clone(),
                 metrics: metrics.clone(),
                 reporter: reporter.clone(),
             };
@@ -285,7 +288,10 @@ impl Parts {
                 store,
                 identity,
                 endpoints: &hubs.endpoints,
+                start: settings.iot_hub.event_hubs.start,
                 ingress,
+                metrics,
+                reporter,
             };
             let stop_reading = CancellationToken::new();
             let reading = reading.run(endpoint, &stop_reading);

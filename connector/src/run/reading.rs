@@ -13,31 +13,33 @@ use crate::{
     claim::{self, Claims, Keeper},
     identity::Identity,
     ingress::{Ingress, Readers},
-    report::Part,
+    metrics::Metrics,
+    report::{Part, Reporter},
 };
 
 /// What reads, but for the endpoint.
-pub(super) struct Reading<'a> {
+pub(super) struct Reading<'a, F> {
     pub(super) store: Store,
     pub(super) identity: &'a Identity,
     pub(super) endpoints: &'a Endpoints,
-    /// As for the first endpoint.
-    pub(super) ingress: Ingress,
+    /// Where the settings begin in a partition that has no checkpoint.
+    pub(super) start: StartPosition,
+    /// What the partitions of an endpoint are read with.
+    pub(super) ingress: F,
+    pub(super) metrics: &'a Metrics,
+    pub(super) reporter: &'a Reporter,
 }
 
-impl Reading<'_> {
+impl<F: Fn(&Endpoint, StartPosition) -> Ingress> Reading<'_, F> {
     /// Reads until `stop`, then hands everything over.
     pub(super) async fn run(&self, mut endpoint: Endpoint, stop: &CancellationToken) {
-        let Ingress {
-            metrics, reporter, ..
-        } = &self.ingress;
         let Some(mut start) = self.start(&endpoint, stop).await else {
             return;
         };
         while self.until_moved(&endpoint, start, stop).await {
-            metrics.endpoint_moves.inc();
+            self.metrics.endpoint_moves.inc();
             let retry = Retry {
-                reporter,
+                reporter: self.reporter,
                 part: Part::Hub,
             };
             let Some(next) = until(stop, retry, || self.endpoints.find()).await else {
@@ -47,7 +49,7 @@ impl Reading<'_> {
                 from = ?endpoint.source.identity(), to = ?next.source.identity(),
                 "reading goes on at the endpoint that the hub has moved to, at its oldest event"
             );
-            reporter.partitions_total(next.partitions.len());
+            self.reporter.partitions_total(next.partitions.len());
             endpoint = next;
             // "Latest" would skip what has come there since the hub moved.
             start = StartPosition::Earliest;
@@ -61,13 +63,9 @@ impl Reading<'_> {
         start: StartPosition,
         stop: &CancellationToken,
     ) -> bool {
-        let ingress = Ingress {
-            source: endpoint.source.clone(),
-            start,
-            ..self.ingress.clone()
-        };
+        let readers = Readers::new((self.ingress)(endpoint, start));
         let stop_here = stop.child_token();
-        let reading = self.read(endpoint, Readers::new(ingress), stop_here.clone());
+        let reading = self.read(endpoint, readers, stop_here.clone());
         tokio::pin!(reading);
         tokio::select! {
             () = &mut reading => return false,
@@ -81,7 +79,7 @@ impl Reading<'_> {
     /// Where to begin in a partition that has no checkpoint. Whoever has read another endpoint begins at
     /// the oldest event, whatever the settings say: the hub may have moved while nobody was running.
     async fn start(&self, endpoint: &Endpoint, stop: &CancellationToken) -> Option<StartPosition> {
-        if self.ingress.start == StartPosition::Earliest {
+        if self.start == StartPosition::Earliest {
             return Some(StartPosition::Earliest);
         }
         let source = endpoint.source.identity();
@@ -89,7 +87,7 @@ impl Reading<'_> {
             Store::Kubernetes(cluster) => {
                 let claims = self.claims(cluster, endpoint);
                 let retry = Retry {
-                    reporter: &self.ingress.reporter,
+                    reporter: self.reporter,
                     part: Part::Claims,
                 };
                 until(stop, retry, || claims.are_elsewhere()).await?
@@ -97,7 +95,7 @@ impl Reading<'_> {
             Store::File(store) => store.is_elsewhere(source),
         };
         if !elsewhere {
-            return Some(self.ingress.start);
+            return Some(self.start);
         }
         tracing::warn!(
             ?source,
@@ -128,7 +126,7 @@ impl Reading<'_> {
                     self.identity.member(),
                     self.identity.pod_uid.clone(),
                     partitions,
-                    self.ingress.reporter.clone(),
+                    self.reporter.clone(),
                 );
                 keeper.run(readers, stop).await;
             }
