@@ -54,6 +54,8 @@ pub struct Metrics {
     checkpoint_seconds: HistogramVec,
     /// Partitions that this member reads.
     partitions: IntGauge,
+    /// Moves of the hub's built-in endpoint that reading has followed.
+    pub endpoint_moves: IntCounter,
     /// 1 for each node that is logged in, else 0.
     pub node_up: IntGaugeVec,
     /// 1 for each node that is ill or silent and left alone for a while, else 0.
@@ -120,8 +122,16 @@ impl Metrics {
             registry.register(Box::new(made.clone()))?;
             Ok::<_, prometheus::Error>(made)
         };
-        let values = IntCounter::new(name("values_total"), "Property values the platform took")?;
-        registry.register(Box::new(values.clone()))?;
+        let counter = |of: &str, help: &str| {
+            let made = IntCounter::new(name(of), help)?;
+            registry.register(Box::new(made.clone()))?;
+            Ok::<_, prometheus::Error>(made)
+        };
+        let values = counter("values_total", "Property values the platform took")?;
+        let endpoint_moves = counter(
+            "endpoint_moves_total",
+            "Moves of the hub's built-in endpoint, followed",
+        )?;
         Ok(Self {
             events: counters(
                 "events_total",
@@ -140,6 +150,7 @@ impl Metrics {
                 &BEHIND,
             )?,
             values,
+            endpoint_moves,
             write_seconds: {
                 let all = by_outcome("write_seconds", "Requests to the platform, by outcome")?;
                 let one = |outcome: &str| all.with_label_values(&[outcome]);

@@ -49,6 +49,8 @@ pub enum Part {
     Claims,
     /// Reading of partitions.
     Ingress,
+    /// Where the hub's built-in endpoint is.
+    Endpoint,
 }
 
 #[derive(Debug, Clone)]

@@ -4,8 +4,11 @@
 //! claims. And back: not ready → hub Thing unbound → requests served out while claims are handed over →
 //! own Thing unbound → closed.
 
+mod endpoint;
 mod hub;
+mod reading;
 mod stage;
+mod watched;
 
 use std::{net::SocketAddr, num::NonZeroU8, sync::Arc, time::Duration};
 
@@ -22,10 +25,10 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     admin,
     args::Args,
-    claim::{self, FileStore, Keeper},
+    claim::FileStore,
     egress::{OwnNames, Requests, Server},
     identity::Identity,
-    ingress::{Ingress, Memory, Passes, Readers, Shapes, Survey},
+    ingress::{Ingress, Memory, Passes, Shapes},
     member::MemberLease,
     metrics::Metrics,
     platform::{self, Binder, Destination, NodesSettings, Platform},
@@ -33,7 +36,9 @@ use crate::{
     secret::SecretFile,
 };
 
+use endpoint::Endpoint;
 use hub::Hubs;
+use reading::Reading;
 use stage::{Retry, until};
 
 /// No request for so long, and none in flight: nobody has the old bind in mind any more.
@@ -159,6 +164,7 @@ impl Parts {
             hubs: Hubs::new(
                 &self.settings.iot_hub,
                 &self.identity.member(),
+                &self.reporter,
                 self.end.clone(),
             )?,
             nodes: self.nodes()?,
@@ -225,10 +231,10 @@ impl Parts {
             reporter,
             part: Part::Hub,
         };
-        let Some((hub, source, partitions)) = until(stopping, retry, || hubs.prove()).await else {
+        let Some((hub, endpoint)) = until(stopping, retry, || hubs.prove()).await else {
             return;
         };
-        reporter.partitions_total(partitions.len());
+        reporter.partitions_total(endpoint.partitions.len());
 
         reporter.phase(Phase::Connecting);
         let requests = Requests::new();
@@ -266,58 +272,35 @@ impl Parts {
 
         let bound = self.bind(&platform, &binder, stopping).await;
         if bound.is_some() {
+            let messages = Arc::new(settings.iot_hub.messages.clone());
             let destination: Arc<dyn Destination> = Arc::new(platform.clone());
-            let survey = Survey::start(source.clone(), partitions.clone(), end.clone());
-            let ingress = Ingress {
-                source: source.clone(),
+            let passes = Passes::start(destination.clone(), metrics.clone(), member.as_str());
+            let (memory, shapes) = (Memory::default(), Shapes::default());
+            let ingress = |endpoint: &Endpoint, start, survey| Ingress {
+                source: endpoint.source.clone(),
                 platform: destination.clone(),
-                start: settings.iot_hub.event_hubs.start,
+                start,
                 catch_up: settings.iot_hub.event_hubs.catch_up_rate,
-                survey: survey.clone(),
-                memory: Memory::default(),
-                shapes: Shapes::default(),
-                twins,
-                messages: Arc::new(settings.iot_hub.messages.clone()),
-                passes: Passes::start(destination, metrics.clone(), member.as_str()),
+                survey,
+                memory: memory.clone(),
+                shapes: shapes.clone(),
+                twins: twins.clone(),
+                messages: messages.clone(),
+                passes: passes.clone(),
                 metrics: metrics.clone(),
                 reporter: reporter.clone(),
             };
-            let readers = Readers::new(ingress);
-            let stop_reading = CancellationToken::new();
-            let on_stop = stop_reading.clone();
-            let reading = async {
-                match store {
-                    Store::Kubernetes(cluster) => {
-                        let Cluster { leases, store } = *cluster;
-                        let claims = claim::Claims::new(
-                            leases.clone(),
-                            store.clone(),
-                            source.identity().clone(),
-                            identity,
-                        );
-                        let uid = identity.pod_uid.clone();
-                        Keeper::new(
-                            leases,
-                            claims,
-                            store,
-                            member,
-                            uid,
-                            partitions,
-                            reporter.clone(),
-                            claim::Lags {
-                                survey,
-                                metrics: metrics.clone(),
-                            },
-                        )
-                        .run(readers, on_stop)
-                        .await;
-                    }
-                    Store::File(store) => {
-                        let identity = source.identity().clone();
-                        claim::read_all(store, identity, partitions, readers, on_stop).await;
-                    }
-                }
+            let reading = Reading {
+                store,
+                identity,
+                endpoints: &hubs.endpoints,
+                start: settings.iot_hub.event_hubs.start,
+                ingress,
+                metrics,
+                reporter,
             };
+            let stop_reading = CancellationToken::new();
+            let reading = reading.run(endpoint, &stop_reading);
             let drain = async {
                 stopping.cancelled().await;
                 self.unbind(&nodes, &binder).await;

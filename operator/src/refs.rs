@@ -75,18 +75,16 @@ pub fn references(
 ) -> Vec<Reference> {
     let platform_ca = thingworx.tls.as_ref().and_then(|tls| tls.ca.as_ref());
     let hub_ca = iot_hub.tls.as_ref().and_then(|tls| tls.ca.as_ref());
+    let events = iot_hub.event_hubs.connection_string.as_ref();
     let secrets = [
-        ("thingworx.appKey", &thingworx.app_key),
-        ("iotHub.connectionString", &iot_hub.connection_string),
-        (
-            "iotHub.eventHubs.connectionString",
-            &iot_hub.event_hubs.connection_string,
-        ),
+        ("thingworx.appKey", Some(&thingworx.app_key)),
+        ("iotHub.connectionString", Some(&iot_hub.connection_string)),
+        ("iotHub.eventHubs.connectionString", events),
     ];
     let certificates = [("thingworx.tls.ca", platform_ca), ("iotHub.tls.ca", hub_ca)];
     secrets
         .into_iter()
-        .map(|(field, source)| Reference::secret(field, source))
+        .filter_map(|(field, source)| Some(Reference::secret(field, source?)))
         .chain(
             certificates
                 .into_iter()

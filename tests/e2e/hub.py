@@ -37,5 +37,13 @@ class Hub:
     def partitions(self) -> list[dict]:
         return self._json("GET", "/partitions")["partitions"]
 
+    def connections(self) -> dict[str, int]:
+        """How many are open at each face; one in a WebSocket counts at `https` as well."""
+        return self._json("GET", "/connections")
+
+    def entity(self) -> str:
+        """Event Hubs-compatible name, which changes with each fail-over."""
+        return self._json("GET", "/partitions")["entity"]
+
     def fault(self, **fault) -> None:
         self._json("POST", "/faults", json=fault)

@@ -47,7 +47,8 @@ class Bench:
         self.start("iothub-standin", "--hub-host", hub, "--events-host", self.events_host, "--entity", "telemetry",
                    "--consumer-group", "thingworx", "--policy", f"service:{policy_key}:ServiceConnect",
                    "--hub-amqp", f"{hub}:5671", "--events-amqp", f"{self.events_host}:5671",
-                   "--mqtt", f"{hub}:8883", "--https", f"{hub}:443", "--control", f"{hub}:8090",
+                   "--mqtt", f"{hub}:8883", "--https", f"{hub}:443", "--events-https", f"{self.events_host}:443",
+                   "--control", f"{hub}:8090",
                    "--route", "lifecycle,twin,connection", *tls)
         self.thingworx = Thingworx(f"http://{self.platform}:8080", self.app_key)
         self.hub = Hub(f"http://{self.hub_host}:8090", self.hub_host)
@@ -61,8 +62,11 @@ class Bench:
 
     def connector(
         self, routing_group: str = "", *, name: str = CONNECTOR, port: int = 9090, start: str = "Earliest",
+        events: bool = True, way: str = "",
     ) -> None:
-        """Starts a connector; one of another name keeps checkpoints of its own."""
+        """Starts a connector; one of another name keeps checkpoints of its own. Without `events` it asks the hub
+        where the built-in endpoint is; `way` are more settings of `iotHub`."""
+        given = f"connectionString: {{file: {self.folder}/events}}, " if events else ""
         settings = self.folder / f"{name}.yaml"
         settings.write_text(f"""
 hubThingName: FactoryHub
@@ -73,7 +77,8 @@ thingworx:
   tls: {{ca: {{file: {self.folder}/ca.crt}}}}
 iotHub:
   connectionString: {{file: {self.folder}/service}}
-  eventHubs: {{connectionString: {{file: {self.folder}/events}}, consumerGroup: thingworx, start: {start}}}
+  eventHubs: {{{given}consumerGroup: thingworx, start: {start}}}
+  {way}
   messages: {{time: Property, timeField: at, connectionProperty: online}}
   tls: {{ca: {{file: {self.folder}/ca.crt}}}}
 checkpoints: {{file: {{path: {self.folder}/{name}.json}}}}
@@ -101,6 +106,9 @@ checkpoints: {{file: {{path: {self.folder}/{name}.json}}}}
 
     def ready(self) -> bool:
         return self.unready() == "ready\n"
+
+    def metrics(self) -> str:
+        return self.thingworx.http.get(f"http://{self.platform}:9090/metrics", timeout=2).text
 
     def log(self) -> str:
         return (self.folder / f"{CONNECTOR}.log").read_text()[-4000:]

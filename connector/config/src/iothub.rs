@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use url::Url;
 
 use crate::Messages;
 
@@ -20,6 +21,14 @@ pub struct IotHub<S, C> {
     pub connection_string: S,
     /// The hub's built-in endpoint, from which telemetry is read.
     pub event_hubs: EventHubs<S>,
+    /// How AMQP travels to the hub. Default: `Amqp`.
+    #[serde(default)]
+    pub transport: Transport,
+    /// HTTP proxy that everything to the hub goes through, by `CONNECT`: `http://host:port`. A proxy that
+    /// asks for a user and a password is not supported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 300), pattern("^http://[^/@?#]+/?$"))]
+    pub proxy: Option<String>,
     /// How messages of the hub become property values. Everything has a default.
     #[serde(default)]
     pub messages: Messages,
@@ -28,17 +37,31 @@ pub struct IotHub<S, C> {
     pub tls: Option<HubTls<C>>,
 }
 
+/// How AMQP travels to the hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum Transport {
+    /// By itself over TLS, to port 5671.
+    #[default]
+    Amqp,
+    /// In WebSockets, to port 443: for networks that let nothing else out.
+    WebSockets,
+}
+
 /// The hub's built-in Event Hubs-compatible endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", bound(deserialize = "S: Deserialize<'de>"))]
 pub struct EventHubs<S> {
     /// Event Hubs-compatible connection string, from the portal's page *Built-in endpoints*:
-    /// `Endpoint=sb://…;SharedAccessKeyName=…;SharedAccessKey=…;EntityPath=…`.
-    pub connection_string: S,
+    /// `Endpoint=sb://…;SharedAccessKeyName=…;SharedAccessKey=…;EntityPath=…`. Left out: the hub is asked
+    /// where the endpoint is, and asked again when it moves, as it does when the hub fails over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection_string: Option<S>,
     /// Consumer group for this connector alone. Make one on the hub; `$Default` is used by many tools.
     #[schemars(length(min = 1, max = 50))]
     pub consumer_group: String,
-    /// Where to begin in a partition that has never been checkpointed. Default: `Earliest`.
+    /// Where to begin in a partition that has never been checkpointed. Default: `Earliest`. A connector
+    /// that has read another endpoint before always begins at the earliest event: the hub may have failed
+    /// over while nobody was reading.
     #[serde(default)]
     pub start: StartPosition,
     /// Events a second that are read from one partition while it is more than 30 s behind: spares
@@ -74,6 +97,8 @@ impl<S, C> IotHub<S, C> {
         let Self {
             connection_string,
             event_hubs,
+            transport,
+            proxy,
             messages,
             tls,
         } = self;
@@ -86,11 +111,13 @@ impl<S, C> IotHub<S, C> {
         IotHub {
             connection_string: secret(connection_string),
             event_hubs: EventHubs {
-                connection_string: secret(events),
+                connection_string: events.map(&secret),
                 consumer_group,
                 start,
                 catch_up_rate,
             },
+            transport,
+            proxy,
             messages,
             tls: tls.map(|tls| HubTls { ca: tls.ca.map(ca) }),
         }
@@ -105,8 +132,28 @@ impl<S, C> IotHub<S, C> {
             let what = "is empty; make a consumer group on the hub for this connector alone";
             return Err(("eventHubs.consumerGroup".into(), what.into()));
         }
+        if let Some(proxy) = &self.proxy {
+            check_proxy(proxy).map_err(|what| ("proxy".to_owned(), what.to_owned()))?;
+        }
         self.messages
             .check()
             .map_err(|(field, what)| (format!("messages.{field}"), what))
     }
+}
+
+/// What is wrong with a proxy; names no part of it, since it may hold a password.
+fn check_proxy(proxy: &str) -> Result<(), &'static str> {
+    const FORM: &str = "must read http://host:port";
+    let url = Url::parse(proxy).map_err(|_| FORM)?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(
+            "must not hold a user or a password: a proxy that asks for them is not supported, and \
+             settings are no place for secrets",
+        );
+    }
+    let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    if url.scheme() != "http" || url.host_str().is_none_or(str::is_empty) || !bare {
+        return Err(FORM);
+    }
+    Ok(())
 }

@@ -19,7 +19,7 @@ mod thingworx;
 pub mod annotation;
 pub mod label;
 
-pub use iothub::{EventHubs, HubTls, IotHub, StartPosition};
+pub use iothub::{EventHubs, HubTls, IotHub, StartPosition, Transport};
 pub use load::{LoadError, Settings, load, parse};
 pub use member::{MemberReport, Phase, ReportClass};
 pub use messages::{Messages, ValueTime};

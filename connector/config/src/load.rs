@@ -160,6 +160,16 @@ checkpoints: {kubernetes: {connector: factory, connectorUid: 1-2-3}}
     }
 
     #[test]
+    fn the_built_in_endpoint_need_not_be_given() {
+        let given = parse(GOOD).unwrap();
+        assert!(given.iot_hub.event_hubs.connection_string.is_some());
+        let text = GOOD.replacen("connectionString: {file: /secrets/events}, ", "", 1);
+        let left_out = parse(&text).unwrap();
+        assert_eq!(left_out.iot_hub.event_hubs.connection_string, None);
+        assert_eq!(parse(&left_out.to_yaml().unwrap()).unwrap(), left_out);
+    }
+
+    #[test]
     fn the_example_is_good() {
         parse(include_str!("../../examples/connector.yaml")).unwrap();
     }
@@ -217,6 +227,21 @@ checkpoints: {kubernetes: {connector: factory, connectorUid: 1-2-3}}
                 "eventHubs:",
                 "messages: {connectionProperty: ''}\n  eventHubs:",
                 "iotHub.messages.connectionProperty: is empty",
+            ),
+            (
+                "eventHubs:",
+                "transport: Pigeon\n  eventHubs:",
+                "iotHub.transport",
+            ),
+            (
+                "eventHubs:",
+                "proxy: 'proxy:3128'\n  eventHubs:",
+                "iotHub.proxy: must read http://host:port",
+            ),
+            (
+                "eventHubs:",
+                "proxy: 'http://me:secret@proxy:3128'\n  eventHubs:",
+                "iotHub.proxy: must not hold a user or a password",
             ),
             (
                 "hubThingName:",

@@ -2,6 +2,7 @@
 //!
 //! * [`EventSource`]: device-to-cloud messages, read partition by partition from the hub's built-in
 //!   Event Hubs-compatible endpoint ([`SdkSource`] over Microsoft's `azure_messaging_eventhubs`);
+//! * [`built_in_endpoint`]: where that endpoint is, asked from the hub;
 //! * [`C2dSender`]: cloud-to-device messages over AMQP;
 //! * [`HubRest`]: direct methods and twins over HTTPS;
 //! * [`sas`], [`HubConnectionString`], [`EventHubsConnectionString`]: how a shared access policy is
@@ -15,11 +16,14 @@
 //! (`rustls::crypto::aws_lc_rs::default_provider().install_default()`) before it reads from a hub:
 //! Microsoft's SDK builds its TLS settings from it. Our own connections name their provider.
 
+mod amqp;
 mod c2d;
 mod connection_string;
+mod dial;
 mod error;
 mod event;
 mod key;
+mod redirect;
 mod refusal;
 mod rest;
 pub mod sas;
@@ -27,17 +31,21 @@ mod sdk;
 mod source;
 mod tls;
 mod token;
+mod way;
 
-pub use c2d::{Ack, C2dMessage, C2dSender, HubAmqpSettings};
+pub use amqp::HubAmqpSettings;
+pub use c2d::{Ack, C2dMessage, C2dSender};
 pub use connection_string::{
     ConnectionStringError, EventHubsConnectionString, HubConnectionString,
 };
 pub use error::{Class, HubError, Taken};
 pub use event::{Event, MessageSource};
 pub use key::SecretKey;
+pub use redirect::{BuiltInEndpoint, built_in_endpoint};
 pub use rest::{HubRest, HubRestSettings, MethodAnswer, MethodCall, TwinReader};
 pub use sdk::{SdkSource, SdkSourceSettings};
 pub use source::{
     Batches, Epoch, EventSource, Offset, PartitionId, PartitionProperties, Position, SourceIdentity,
 };
 pub use tls::HubTls;
+pub use way::{Proxy, ProxyError, Transport, Way};

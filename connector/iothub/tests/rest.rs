@@ -57,6 +57,7 @@ async fn hub(name: &str, answer: &'static str) -> (HubRest, mpsc::UnboundedRecei
             ca: Some(signed.cert.pem().into()),
         },
         address: Some(address),
+        proxy: None,
     });
     (rest.unwrap(), requests)
 }

@@ -81,22 +81,37 @@ impl FileStore {
         })
     }
 
+    /// Whether there are checkpoints of the same consumer group at another endpoint.
+    #[must_use]
+    pub fn is_elsewhere(&self, source: &SourceIdentity) -> bool {
+        let here = key(source);
+        let group = format!("/{}", source.consumer_group.to_lowercase());
+        let marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        let other = |source: &String| *source != here && source.ends_with(&group);
+        marks.keys().any(other)
+    }
+
     /// A hold on one partition: nobody else shares this file.
     #[must_use]
     pub fn claim(&self, source: &SourceIdentity, partition: PartitionId) -> FileClaim {
-        let SourceIdentity {
-            namespace,
-            hub,
-            consumer_group,
-        } = source;
         FileClaim {
             store: self.clone(),
-            source: format!("{namespace}/{hub}/{consumer_group}").to_lowercase(),
+            source: key(source),
             partition,
             // Each start evicts what an earlier one has left at the hub.
             epoch: Epoch(Timestamp::now().as_second()),
         }
     }
+}
+
+/// Under what a source's checkpoints are kept.
+fn key(source: &SourceIdentity) -> String {
+    let SourceIdentity {
+        namespace,
+        hub,
+        consumer_group,
+    } = source;
+    format!("{namespace}/{hub}/{consumer_group}").to_lowercase()
 }
 
 /// Replaces the file as a whole, so that a crash leaves the old or the new one.
@@ -224,6 +239,14 @@ mod tests {
             again.claim(&source("other"), PartitionId::new("0")).mark(),
             None
         );
+
+        let moved = SourceIdentity {
+            hub: "hub-after-fail-over".into(),
+            ..source("g")
+        };
+        assert!(again.is_elsewhere(&moved));
+        assert!(!again.is_elsewhere(&source("g")), "only here");
+        assert!(!again.is_elsewhere(&source("other")), "of another group");
 
         fs::write(&path, "not json").unwrap();
         let error = FileStore::open(&path).err().unwrap().to_string();

@@ -1,5 +1,7 @@
 //! A claim as a Lease of Kubernetes.
 
+mod elsewhere;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
@@ -239,17 +241,12 @@ impl Claims {
         mark: Option<&Mark>,
         held: bool,
     ) -> Lease {
-        let SourceIdentity {
-            namespace,
-            hub,
-            consumer_group,
-        } = &self.source;
         let mut notes = BTreeMap::from([
             (FORMAT, "1".to_owned()),
             (PARTITION, partition.as_str().to_owned()),
             (EPOCH, epoch.to_string()),
             (CONNECTOR_UID, self.store.connector_uid.clone()),
-            (SOURCE, format!("{namespace}/{hub}/{consumer_group}")),
+            (SOURCE, source_text(&self.source)),
             (
                 HOLDER_POD,
                 if held {
@@ -287,6 +284,16 @@ impl Claims {
         }
         lease
     }
+}
+
+/// A source as a claim names it.
+fn source_text(source: &SourceIdentity) -> String {
+    let SourceIdentity {
+        namespace,
+        hub,
+        consumer_group,
+    } = source;
+    format!("{namespace}/{hub}/{consumer_group}")
 }
 
 /// Labels of a claim of `connector`.

@@ -1,36 +1,45 @@
 //! The hub's senders and its built-in endpoint, proven with this pod's own credentials.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use connector_config::{File, IotHub};
 use iothub::{
-    C2dSender, EventHubsConnectionString, EventSource, HubAmqpSettings, HubConnectionString,
-    HubError, HubRest, HubRestSettings, HubTls, PartitionId, SdkSource, SdkSourceSettings,
+    C2dSender, EventHubsConnectionString, HubAmqpSettings, HubConnectionString, HubError, HubRest,
+    HubRestSettings, HubTls, Proxy, Transport, Way,
 };
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{RunError, read_file};
-use crate::{egress::Hub, identity::MemberId, secret::SecretFile};
+use super::{
+    RunError,
+    endpoint::{Endpoint, Endpoints},
+    read_file,
+};
+use crate::{
+    egress::Hub,
+    identity::MemberId,
+    report::{Reporter, Trouble},
+    secret::SecretFile,
+};
 
 /// A proof that takes longer is tried again.
-const PROOF: Duration = Duration::from_secs(20);
-/// Events that the hub may send ahead of what is taken: one full batch of a lane round.
-const PREFETCH: u32 = 1000;
+pub(super) const PROOF: Duration = Duration::from_secs(20);
 /// Cloud-to-device messages that wait to be sent.
 const C2D_QUEUE: usize = 512;
 
 /// Everything that goes to the hub.
 pub(super) struct Hubs {
     hub: Hub,
-    source: Arc<dyn EventSource>,
+    /// Where telemetry is read from.
+    pub(super) endpoints: Endpoints,
 }
 
 /// What could not be proven.
 #[derive(Debug)]
-pub(super) struct Unproven {
-    pub(super) what: &'static str,
-    pub(super) error: HubError,
+pub(super) enum Unproven {
+    /// The hub refuses, or cannot be reached.
+    Hub { what: &'static str, error: HubError },
+    /// The endpoint of the settings is the hub's no more.
+    Moved(Trouble),
 }
 
 impl Hubs {
@@ -38,19 +47,24 @@ impl Hubs {
     pub(super) fn new(
         settings: &IotHub<File, File>,
         member: &MemberId,
+        reporter: &Reporter,
         end: CancellationToken,
     ) -> Result<Self, RunError> {
         let IotHub {
             connection_string,
             event_hubs,
+            transport,
+            proxy,
             messages: _,
             tls,
         } = settings;
         let connection: HubConnectionString = parse("iotHub.connectionString", connection_string)?;
-        let events: EventHubsConnectionString = parse(
-            "iotHub.eventHubs.connectionString",
-            &event_hubs.connection_string,
-        )?;
+        let given = event_hubs.connection_string.as_ref();
+        let given = given
+            .map(|file| {
+                parse::<EventHubsConnectionString>("iotHub.eventHubs.connectionString", file)
+            })
+            .transpose()?;
         let ca = tls.as_ref().and_then(|tls| tls.ca.as_ref());
         let ca = ca
             .map(|file| read_file("iotHub.tls.ca", file))
@@ -58,59 +72,54 @@ impl Hubs {
         let tls = HubTls {
             ca: ca.map(Into::into),
         };
+        let proxy: Option<Proxy> = proxy
+            .as_deref()
+            .map(str::parse)
+            .transpose()
+            .map_err(|error| RunError::Settings(format!("iotHub.proxy: {error}")))?;
+        let way = Way {
+            transport: match transport {
+                connector_config::Transport::Amqp => Transport::Amqp,
+                connector_config::Transport::WebSockets => Transport::WebSockets,
+            },
+            proxy: proxy.clone(),
+        };
         let amqp = HubAmqpSettings {
             connection: connection.clone(),
             tls: tls.clone(),
             application_id: member.as_str().to_owned(),
             address: None,
-            queue: C2D_QUEUE,
+            way,
         };
         let rest = HubRest::new(HubRestSettings {
             connection,
             tls,
             address: None,
+            proxy,
         })
         .map_err(|error| RunError::Settings(format!("iotHub: {error}")))?;
-        let source = SdkSource::new(SdkSourceSettings {
-            connection: events,
-            consumer_group: event_hubs.consumer_group.clone(),
-            application_id: member.as_str().to_owned(),
-            custom_endpoint: None,
-            prefetch: PREFETCH,
-            request_timeout: PROOF,
-        });
+        let group = event_hubs.consumer_group.clone();
+        let endpoints = Endpoints::new(amqp.clone(), given, group, reporter.clone());
         let hub = Hub {
-            c2d: C2dSender::start(amqp, end),
+            c2d: C2dSender::start(amqp, C2D_QUEUE, end),
             rest,
         };
-        Ok(Self {
-            hub,
-            source: Arc::new(source),
-        })
+        Ok(Self { hub, endpoints })
     }
 
     /// Proves that messages can be sent and that the built-in endpoint can be read.
-    pub(super) async fn prove(
-        &self,
-    ) -> Result<(Hub, Arc<dyn EventSource>, Vec<PartitionId>), Unproven> {
+    pub(super) async fn prove(&self) -> Result<(Hub, Endpoint), Unproven> {
         let sender = "sending to devices (iotHub.connectionString)";
-        let reader = "reading telemetry (iotHub.eventHubs)";
-        self.hub.c2d.prove(PROOF).await.map_err(|error| Unproven {
-            what: sender,
-            error,
-        })?;
-        let partitions = timeout(PROOF, self.source.partitions())
+        self.hub
+            .c2d
+            .prove(PROOF)
             .await
-            .unwrap_or_else(|_| {
-                Err(HubError::TimedOut {
-                    what: "the list of partitions".into(),
-                })
-            })
-            .map_err(|error| Unproven {
-                what: reader,
+            .map_err(|error| Unproven::Hub {
+                what: sender,
                 error,
             })?;
-        Ok((self.hub.clone(), self.source.clone(), partitions))
+        let endpoint = self.endpoints.find().await?;
+        Ok((self.hub.clone(), endpoint))
     }
 }
 

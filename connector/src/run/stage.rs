@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::hub::Unproven;
 use crate::{
+    claim::ClaimError,
     member::MemberError,
     platform::Unresolved,
     report::{Part, Reporter, Trouble},
@@ -65,6 +66,13 @@ impl From<MemberError> for Trouble {
     }
 }
 
+impl From<ClaimError> for Trouble {
+    fn from(error: ClaimError) -> Self {
+        let message = format!("the Kubernetes API server cannot be used: {error}");
+        Self::new(ReportClass::Transient, "ApiServerUnreachable", message)
+    }
+}
+
 impl From<Unresolved> for Trouble {
     fn from(error: Unresolved) -> Self {
         let (class, reason) = match &error {
@@ -76,7 +84,11 @@ impl From<Unresolved> for Trouble {
 }
 
 impl From<Unproven> for Trouble {
-    fn from(Unproven { what, error }: Unproven) -> Self {
+    fn from(unproven: Unproven) -> Self {
+        let (what, error) = match unproven {
+            Unproven::Hub { what, error } => (what, error),
+            Unproven::Moved(trouble) => return trouble,
+        };
         let (class, reason) = match error.class() {
             iothub::Class::User => (ReportClass::User, "HubSettings"),
             iothub::Class::Denied => (ReportClass::Denied, "HubDenied"),

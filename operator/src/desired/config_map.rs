@@ -18,7 +18,9 @@ pub fn settings(owner: &Owner, spec: &Validated) -> Settings {
         |_| File::at(mount::HUB_CONNECTION),
         |_| File::at(mount::HUB_CA),
     );
-    iot_hub.event_hubs.connection_string = File::at(mount::EVENTS_CONNECTION);
+    if let Some(events) = &mut iot_hub.event_hubs.connection_string {
+        *events = File::at(mount::EVENTS_CONNECTION);
+    }
     let api::Checkpoints::Kubernetes(api::KubernetesCheckpoints {}) = spec.checkpoints;
     Settings {
         hub_thing_name: spec.hub_thing.clone(),

@@ -15,7 +15,7 @@ from pathlib import Path
 import certifi
 import requests
 import trustme
-from azure.eventhub import EventData, EventHubConsumerClient
+from azure.eventhub import EventData, EventHubConsumerClient, TransportType
 from azure.iot.device import IoTHubDeviceClient
 from azure.iot.hub import IoTHubRegistryManager
 
@@ -53,8 +53,9 @@ class Standin:
             [PROGRAMS / "iothub-standin", "--hub-host", HUB, "--events-host", EVENTS,
              "--entity", "telemetry", "--consumer-group", GROUP,
              "--policy", f"iothubowner:{self.key}:all", "--policy", f"service:{self.key}:ServiceConnect",
+             "--policy", f"registry:{self.key}:RegistryRead",
              "--hub-amqp", f"{HUB}:5671", "--events-amqp", f"{EVENTS}:5671", "--mqtt", f"{HUB}:8883",
-             "--https", f"{HUB}:443", "--control", f"{HUB}:8090",
+             "--https", f"{HUB}:443", "--events-https", f"{EVENTS}:443", "--control", f"{HUB}:8090",
              "--tls-cert", folder / "tls.crt", "--tls-key", folder / "tls.key"],
             stderr=self.log.open("w"),
         )
@@ -118,8 +119,9 @@ class Standin:
             group, connection_verify=str(self.ca_file), **options)
 
     def read(self, partition: str, **options) -> Reader:
-        """Reads a partition; `group` and `retry_total` go to the client, the rest to `receive`."""
-        client = self.events(group=options.pop("group", GROUP), retry_total=options.pop("retry_total", 3))
+        """Reads a partition; `group`, `retry_total` and `transport_type` go to the client, the rest to `receive`."""
+        client = self.events(group=options.pop("group", GROUP), retry_total=options.pop("retry_total", 3),
+                             transport_type=options.pop("transport_type", TransportType.Amqp))
         return Reader(client, partition, options)
 
 

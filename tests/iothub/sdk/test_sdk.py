@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import hmac
 import json
 import re
 import time
 from datetime import datetime, timedelta, timezone
+from urllib.parse import quote
 
 import pytest
+import uamqp
+from azure.eventhub import TransportType
 from azure.eventhub.exceptions import AuthenticationError, ConnectionLostError, EventHubError
 from azure.iot.device import IoTHubDeviceClient, Message, MethodResponse
 from azure.iot.device.exceptions import CredentialError
@@ -16,7 +21,7 @@ from azure.iot.hub import IoTHubRegistryManager
 from azure.iot.hub.models import CloudToDeviceMethod, Twin, TwinProperties
 from azure.iot.hub.protocol.models import Device
 from msrest.exceptions import HttpOperationError
-from standin import Standin, eventually
+from standin import EVENTS, GROUP, HUB, Standin, eventually
 
 WRONG_KEY = base64.b64encode(b"not the key").decode()
 
@@ -96,6 +101,15 @@ def test_readers_start_where_they_ask_to(hub: Standin, device: IoTHubDeviceClien
         eventually("the reader is open", lambda: hub.readers(partition))
         send_numbered(device, range(8, 10))
         eventually("only what is new", lambda: reader.bodies() == ["8", "9"])
+    assert not reader.errors
+
+
+def test_events_are_read_in_web_sockets(hub: Standin, device: IoTHubDeviceClient):
+    partition = sent_to(hub, device, range(3))
+    with hub.read(partition, starting_position="-1", transport_type=TransportType.AmqpOverWebsocket) as reader:
+        eventually("the events", lambda: reader.bodies()[-3:] == ["0", "1", "2"])
+        send_numbered(device, range(3, 5))
+        eventually("what comes later", lambda: reader.bodies()[-2:] == ["3", "4"])
     assert not reader.errors
 
 
@@ -297,3 +311,63 @@ def test_disabled_devices_are_cut_off(hub: Standin, service: IoTHubRegistryManag
         request.node.name, known.etag, keys.primary_key, keys.secondary_key, "disabled")
     eventually("the device is gone", lambda: not device.connected)
     assert service.get_device(request.node.name).connection_state == "Disconnected"
+
+
+# ---- the built-in endpoint, by the hub's redirect (uAMQP, which azure-iot-hub brings) ----
+
+
+def service_password(hub: Standin, resource: str, policy: str = "service", key: str | None = None) -> str:
+    """A token for a resource of the hub, as Microsoft's samples sign it."""
+    signed, expires = quote(resource, safe=""), str(int(time.time()) + 300)
+    mac = hmac.new(base64.b64decode(key or hub.key), f"{signed}\n{expires}".encode(), hashlib.sha256)
+    signature = quote(base64.b64encode(mac.digest()), safe="")
+    return f"SharedAccessSignature sr={signed}&sig={signature}&se={expires}&skn={policy}"
+
+
+def receive(address: str, auth, offset: str = "-1") -> list[uamqp.Message]:
+    source = uamqp.address.Source(address)
+    source.set_filter(f"amqp.annotation.x-opt-offset > '{offset}'".encode())
+    client = uamqp.ReceiveClient(source, auth=auth, timeout=10_000)
+    try:
+        return client.receive_message_batch(max_batch_size=10, timeout=10_000)
+    finally:
+        client.close()
+
+
+def test_who_looks_for_telemetry_at_the_hub_is_sent_to_the_built_in_endpoint(hub: Standin, device: IoTHubDeviceClient):
+    partition = sent_to(hub, device, range(3))
+    for signed_for, node in [
+        (HUB, f"ConsumerGroups/{GROUP}/Partitions/{partition}"),
+        (f"{HUB}/messages/events", f"ConsumerGroups/{GROUP}/Partitions/{partition}"),
+        (f"{HUB}/messages/events", "$management"),
+    ]:
+        login = uamqp.authentication.SASLPlain(
+            HUB, f"service@sas.root.{HUB}", service_password(hub, signed_for), verify=str(hub.ca_file))
+        with pytest.raises(uamqp.errors.LinkRedirect) as caught:
+            receive(f"amqps://{HUB}/messages/events/{node}", login)
+        redirect = caught.value
+        assert (redirect.hostname, redirect.network_host, redirect.port) == (EVENTS.encode(), EVENTS.encode(), b"5671")
+        assert redirect.address == f"amqps://{EVENTS}:5671/telemetry/{node}".encode()
+        if node != "$management":
+            # The same key, now signing as it is written.
+            auth = uamqp.authentication.SASTokenAuth.from_shared_access_key(
+                redirect.address.decode(), "service", hub.key, verify=str(hub.ca_file))
+            last = receive(redirect.address.decode(), auth)[-1]
+            assert b"".join(last.get_data()) == b"2"
+
+
+@pytest.mark.parametrize(("policy", "key", "user"), [
+    ("registry", None, f"registry@sas.root.{HUB}"),  # lacks the right Service connect
+    ("service", WRONG_KEY, f"service@sas.root.{HUB}"),
+    ("service", None, f"iothubowner@sas.root.{HUB}"),  # signed by another
+    ("service", None, "service@sas.root.another-hub"),
+    ("service", None, "service"),
+])
+def test_who_may_not_read_telemetry_is_not_told_where_it_is(
+    hub: Standin, policy: str, key: str | None, user: str
+):
+    password = service_password(hub, f"{HUB}/messages/events", policy, key)
+    login = uamqp.authentication.SASLPlain(HUB, user, password, verify=str(hub.ca_file))
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - uAMQP has several for it
+        receive(f"amqps://{HUB}/messages/events/$management", login)
+    assert not isinstance(caught.value, uamqp.errors.LinkRedirect)

@@ -23,9 +23,11 @@ pub struct Args {
     #[arg(long, value_name = "HOST", value_delimiter = ',', required = true)]
     hub_host: Vec<String>,
 
-    /// Host, and port if not 5671, by which clients know the Event Hubs-compatible endpoint.
-    #[arg(long, value_name = "HOST[:PORT]", value_parser = host_and_port)]
-    events_host: (String, u16),
+    /// Host, and port if not 5671, by which clients know the Event Hubs-compatible endpoint; the next
+    /// ones are those that it has after each fail-over.
+    #[arg(long, value_name = "HOST[:PORT]", value_delimiter = ',', required = true,
+          value_parser = host_and_port)]
+    events_host: Vec<(String, u16)>,
 
     /// Event Hubs-compatible name.
     #[arg(long, value_name = "NAME", default_value = "telemetry")]
@@ -71,6 +73,10 @@ pub struct Args {
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:443")]
     https: SocketAddr,
 
+    /// Address of the Event Hubs-compatible AMQP in WebSockets; without it there is none.
+    #[arg(long, value_name = "ADDRESS")]
+    events_https: Option<SocketAddr>,
+
     /// Address of the control face: plain HTTP without login, for tests only.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8090")]
     control: SocketAddr,
@@ -114,17 +120,17 @@ impl Args {
             .map(|text| text.parse::<Policy>())
             .collect::<Result<_, _>>()?;
         let name = self.hub_host.first().map_or("", |host| hub_name(host));
-        let (events_host, events_port) = self.events_host;
+        let events_hosts = self.events_host.iter().map(|(host, _)| host);
         Ok(Settings {
             hub: HubSettings {
                 name: name.to_owned(),
-                hosts: [self.hub_host.clone(), vec![events_host.clone()]].concat(),
+                hosts: self.hub_host.iter().chain(events_hosts).cloned().collect(),
                 event_hub: self.entity,
                 partitions: self.partitions,
                 consumer_groups: self.consumer_group,
                 retention: self.retention,
                 policies: Policies(policies),
-                redirect: Some((events_host, events_port)),
+                redirect: self.events_host,
                 routes: self.route,
             },
             addresses: Addresses {
@@ -132,6 +138,7 @@ impl Args {
                 hub_amqp: self.hub_amqp,
                 events_amqp: self.events_amqp,
                 https: self.https,
+                events_https: self.events_https,
                 control: self.control,
             },
             tls: tls::from_files(&self.tls_cert, &self.tls_key)?,
@@ -203,7 +210,7 @@ mod tests {
         ])
         .unwrap();
         assert_eq!(args.hub_host, ["hub.ns.svc", "10.0.0.1"]);
-        assert_eq!(args.events_host, ("ev.ns.svc".to_owned(), 5671));
+        assert_eq!(args.events_host, [("ev.ns.svc".to_owned(), 5671)]);
         assert_eq!(args.consumer_group, ["a", "b", "c"]);
         assert_eq!(args.policy.len(), 2);
         assert_eq!(args.route, [Route::Lifecycle, Route::Twin]);

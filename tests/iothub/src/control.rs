@@ -6,7 +6,7 @@
 //! | `GET /health` | | 200 once all faces listen |
 //! | `POST /devices` | `{"devices": ["a", …]}` | `{"devices": [{"deviceId", "key"}]}`; those that exist keep their keys |
 //! | `GET /devices` | | `{"devices": [{"deviceId", "connected", "c2dDepth", "telemetry"}]}` |
-//! | `GET /partitions` | | `{"partitions": [{"id", "begin", "last", "empty", "readers"}]}` |
+//! | `GET /partitions` | | `{"entity", "partitions": [{"id", "begin", "last", "empty", "readers"}]}` |
 //! | `GET /connections` | | open connections per face |
 //! | `GET /receipts` | `after`, `limit` | `{"receipts": […], "next"}`; `next` is the next `after` |
 //! | `POST /faults` | a [`Fault`] | 204 |
@@ -111,12 +111,13 @@ async fn devices(State(hub): Shared) -> Json<Value> {
 }
 
 async fn partitions(State(hub): Shared) -> Json<Value> {
-    let partitions: Vec<Value> = hub
+    let endpoint = hub.endpoint();
+    let partitions: Vec<Value> = endpoint
         .partitions
         .iter()
         .map(|partition| show(partition.view()))
         .collect();
-    Json(json!({"partitions": partitions}))
+    Json(json!({"entity": endpoint.entity, "partitions": partitions}))
 }
 
 fn show(view: PartitionView) -> Value {

@@ -45,6 +45,9 @@ pub enum Fault {
         /// Of which device, for the MQTT face; of all if absent.
         device: Option<String>,
     },
+    /// The built-in endpoint gets another name, and the next of its addresses; its events are lost and
+    /// positions begin anew. Services lose their AMQP connections.
+    FailOver {},
     /// Event readers get nothing; their connections live on.
     FreezeEvents {
         /// For how long.
@@ -143,7 +146,7 @@ impl Faults {
                 *timed = Timed::default();
                 None
             }
-            Fault::Detach { .. } | Fault::DropConnections { .. } => None,
+            Fault::Detach { .. } | Fault::DropConnections { .. } | Fault::FailOver {} => None,
         })
     }
 

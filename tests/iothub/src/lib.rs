@@ -28,5 +28,6 @@ pub mod refusal;
 pub mod sas;
 pub mod tls;
 pub mod twin;
+mod web_socket;
 
 pub use listen::{Addresses, Running, Settings, run};

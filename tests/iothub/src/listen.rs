@@ -38,8 +38,10 @@ pub struct Addresses {
     pub hub_amqp: SocketAddr,
     /// The Event Hubs-compatible AMQP; SDKs insist on port 5671.
     pub events_amqp: SocketAddr,
-    /// REST; SDKs insist on port 443.
+    /// REST, and the hub's own AMQP in WebSockets; SDKs insist on port 443.
     pub https: SocketAddr,
+    /// The Event Hubs-compatible AMQP in WebSockets, if there is to be any; SDKs insist on port 443.
+    pub events_https: Option<SocketAddr>,
     /// The control face; plain HTTP.
     pub control: SocketAddr,
 }
@@ -86,12 +88,20 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> io::Result<
     let hub_amqp = bind("hub-amqp", addresses.hub_amqp).await?;
     let events_amqp = bind("events-amqp", addresses.events_amqp).await?;
     let https = bind("https", addresses.https).await?;
+    let events_https = match addresses.events_https {
+        Some(address) => Some(bind("events-https", address).await?),
+        None => None,
+    };
     let control = bind("control", addresses.control).await?;
     let addresses = Addresses {
         mqtt: mqtt.local_addr()?,
         hub_amqp: hub_amqp.local_addr()?,
         events_amqp: events_amqp.local_addr()?,
         https: https.local_addr()?,
+        events_https: events_https
+            .as_ref()
+            .map(TcpListener::local_addr)
+            .transpose()?,
         control: control.local_addr()?,
     };
 
@@ -109,6 +119,15 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> io::Result<
     gate.open(FaceName::Https, https, move |hub, stream, connection| {
         https::serve(rest.clone(), hub, stream, connection)
     });
+    if let Some(events_https) = events_https {
+        let (sockets, requests) = https::events_router(&gate.hub);
+        gate.spawn(requests);
+        gate.open(
+            FaceName::Https,
+            events_https,
+            move |hub, stream, connection| https::serve(sockets.clone(), hub, stream, connection),
+        );
+    }
     let app = control::router(Arc::clone(&gate.hub));
     gate.spawn(async move {
         if let Err(error) = axum::serve(control, app).await {

@@ -47,9 +47,10 @@ async fn serve(settings: Settings) -> Result<(), Box<dyn Error>> {
         hub_amqp,
         events_amqp,
         https,
+        events_https,
         control,
     } = running.addresses;
-    tracing::info!(%mqtt, %hub_amqp, %events_amqp, %https, %control, "listening");
+    tracing::info!(%mqtt, %hub_amqp, %events_amqp, %https, ?events_https, %control, "listening");
     tokio::select! {
         _ = term.recv() => tracing::info!("SIGTERM: stopping"),
         _ = int.recv() => tracing::info!("SIGINT: stopping"),

@@ -28,7 +28,7 @@ pub(crate) fn settings() -> HubSettings {
             policy(format!("owner:{KEY}:all")),
             policy(format!("service:{KEY}:ServiceConnect")),
         ]),
-        redirect: None,
+        redirect: Vec::new(),
         routes: Vec::new(),
     }
 }

@@ -20,9 +20,9 @@ use fe2o3_amqp_types::{
 };
 use tokio::time::timeout;
 
-use super::outcome;
 use crate::{
     HubConnectionString, HubError,
+    amqp::fault,
     refusal::words,
     token::{LIFE, sign, unix_now},
 };
@@ -122,8 +122,8 @@ impl Response for Accepted {
 
 fn unattached(error: &AttachError) -> HubError {
     match error {
-        AttachError::Sender(error) => outcome::sender_unattached(WHAT, error),
-        AttachError::Receiver(error) => outcome::receiver_unattached(WHAT, error),
+        AttachError::Sender(error) => fault::sender_unattached(WHAT, error),
+        AttachError::Receiver(error) => fault::receiver_unattached(WHAT, error),
     }
 }
 
@@ -148,10 +148,7 @@ fn refused(error: &Error) -> HubError {
 }
 
 fn transport(error: &impl std::fmt::Display) -> HubError {
-    HubError::Transport {
-        what: WHAT.into(),
-        cause: words(&error.to_string()),
-    }
+    fault::transport(WHAT, error)
 }
 
 #[cfg(test)]

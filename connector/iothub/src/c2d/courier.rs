@@ -11,14 +11,14 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    HubAmqpSettings, authorization,
+    authorization,
     link::Link,
     message::encode,
     order::{Claimed, HandedOver, Order, late},
     outcome,
     pause::Pause,
 };
-use crate::{HubConnectionString, HubError};
+use crate::{HubAmqpSettings, HubConnectionString, HubError, amqp::fault};
 
 /// How often messages that nobody waits for any more make room while there is no link.
 const SWEEP: Duration = Duration::from_millis(250);
@@ -85,10 +85,11 @@ pub(super) struct Courier {
 impl Courier {
     pub(super) fn new(
         settings: HubAmqpSettings,
+        queue: usize,
         orders: mpsc::UnboundedReceiver<Order>,
         status: watch::Sender<Status>,
     ) -> Self {
-        let places = u32::from(u16::try_from(settings.queue.max(1)).unwrap_or(u16::MAX));
+        let places = u32::from(u16::try_from(queue.max(1)).unwrap_or(u16::MAX));
         let inbox = Inbox {
             orders,
             swept: VecDeque::new(),
@@ -270,7 +271,7 @@ async fn lost(
 
 fn closing(closed: Result<(), fe2o3_amqp::connection::Error>) -> HubError {
     match closed {
-        Ok(()) => outcome::transport(outcome::CONNECTION, &"closed by the hub"),
+        Ok(()) => fault::transport(outcome::CONNECTION, &"closed by the hub"),
         Err(error) => outcome::connection_lost(&error),
     }
 }

@@ -15,26 +15,10 @@ use tokio_util::sync::CancellationToken;
 
 pub use message::{Ack, C2dMessage};
 
-use crate::{HubConnectionString, HubError, HubTls};
+use crate::{HubAmqpSettings, HubError};
 use courier::{Courier, Status};
 use message::BODY_MAX;
 use order::{Queue, stopped};
-
-/// How the hub's AMQP face is reached.
-#[derive(Debug, Clone)]
-pub struct HubAmqpSettings {
-    /// Policy that authorises the connection.
-    pub connection: HubConnectionString,
-    /// How the hub's certificate is checked.
-    pub tls: HubTls,
-    /// Name of this process at the hub (AMQP container id).
-    pub application_id: String,
-    /// `host:port` to connect to instead of the hub's host at port 5671. The hub's host name is still
-    /// what the certificate must show.
-    pub address: Option<String>,
-    /// How many messages may wait to be sent, and as many to be accepted.
-    pub queue: usize,
-}
 
 /// Sends cloud-to-device messages. Cheap to clone; all clones share one connection.
 #[derive(Debug, Clone)]
@@ -45,12 +29,13 @@ pub struct C2dSender {
 
 impl C2dSender {
     /// Starts connecting, and goes on until `shutdown` or until the last clone is dropped. What is with
-    /// the hub then has a few seconds to be answered. Must be called within a tokio runtime.
+    /// the hub then has a few seconds to be answered. `places` is how many messages may wait to be sent,
+    /// and as many to be accepted. Must be called within a tokio runtime.
     #[must_use]
-    pub fn start(settings: HubAmqpSettings, shutdown: CancellationToken) -> Self {
-        let (queue, orders) = Queue::new(settings.queue);
+    pub fn start(settings: HubAmqpSettings, places: usize, shutdown: CancellationToken) -> Self {
+        let (queue, orders) = Queue::new(places);
         let (report, status) = watch::channel(Status::Apart(None));
-        tokio::spawn(Courier::new(settings, orders, report).run(shutdown));
+        tokio::spawn(Courier::new(settings, places, orders, report).run(shutdown));
         Self { queue, status }
     }
 

@@ -1,20 +1,15 @@
-//! What AMQP says → [`HubError`]. Pure.
+//! What AMQP says of messages and of their link → [`HubError`]. Pure.
 //!
 //! Conditions and their meaning: Microsoft's .NET and Node service SDKs (`AmqpErrorMapper`,
 //! `translateError`).
 
-use fe2o3_amqp::link::{
-    DetachError, LinkStateError, ReceiverAttachError, SendError, SenderAttachError,
-};
-use fe2o3_amqp_types::{
-    definitions::{Error, ErrorCondition},
-    messaging::Outcome,
-    primitives::Symbol,
-};
+use fe2o3_amqp::link::{DetachError, LinkStateError, SendError};
+use fe2o3_amqp_types::{definitions::Error, messaging::Outcome};
 
 use crate::{
     HubError,
-    refusal::{Subject, code_in, refused, refused_by_status, words},
+    amqp::fault::{closed_for, condition, transport},
+    refusal::{Subject, code_in, refused, words},
 };
 
 /// What is sent, in an error.
@@ -102,39 +97,6 @@ fn rejection(condition: &str) -> Option<u32> {
     })
 }
 
-/// Why the connection, a session or a link was refused or closed: `what` was tried.
-pub(super) fn closed_for(what: &str, error: &Error) -> HubError {
-    let text = error.description.as_deref().unwrap_or_default();
-    let name = condition(&error.condition);
-    let subject = Subject { what, id: "" };
-    let status = match name.as_str() {
-        "amqp:unauthorized-access" => 401,
-        "amqp:not-found" | "com.microsoft:iot-hub-not-found-error" => 404,
-        "com.microsoft:device-container-throttled" | "com.microsoft:server-busy" => 429,
-        _ => {
-            return HubError::Transport {
-                what: what.to_owned(),
-                cause: words(&format!("{name}: {text}")),
-            };
-        }
-    };
-    refused_by_status(status, subject, text, None)
-}
-
-pub(super) fn sender_unattached(what: &str, error: &SenderAttachError) -> HubError {
-    match error {
-        SenderAttachError::RemoteClosedWithError(error) => closed_for(what, error),
-        error => transport(what, error),
-    }
-}
-
-pub(super) fn receiver_unattached(what: &str, error: &ReceiverAttachError) -> HubError {
-    match error {
-        ReceiverAttachError::RemoteClosedWithError(error) => closed_for(what, error),
-        error => transport(what, error),
-    }
-}
-
 /// Why the link is gone.
 pub(super) fn detached(error: &DetachError) -> HubError {
     match error {
@@ -168,29 +130,12 @@ pub(super) fn connection_lost(error: &fe2o3_amqp::connection::Error) -> HubError
     }
 }
 
-/// Something that is not the hub's word.
-pub(super) fn transport(what: &str, cause: &impl std::fmt::Display) -> HubError {
-    HubError::Transport {
-        what: what.to_owned(),
-        cause: words(&cause.to_string()),
-    }
-}
-
-fn condition(condition: &ErrorCondition) -> String {
-    match condition {
-        ErrorCondition::AmqpError(error) => Symbol::from(error).to_string(),
-        ErrorCondition::ConnectionError(error) => Symbol::from(error).to_string(),
-        ErrorCondition::SessionError(error) => Symbol::from(error).to_string(),
-        ErrorCondition::LinkError(error) => Symbol::from(error).to_string(),
-        ErrorCondition::Custom(symbol) => symbol.to_string(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use fe2o3_amqp_types::{
-        definitions::{AmqpError, LinkError},
+        definitions::{AmqpError, ErrorCondition, LinkError},
         messaging::{Accepted, Modified, Rejected, Released},
+        primitives::Symbol,
     };
 
     use super::*;
@@ -290,23 +235,5 @@ mod tests {
         ] {
             assert_eq!(rejected(condition, text), Err(error), "{text}");
         }
-    }
-
-    #[test]
-    fn a_refused_link_tells_rights_from_weather() {
-        let error = |condition: ErrorCondition| Error::new(condition, Some("so".to_owned()), None);
-        let closed = |condition| closed_for("the link", &error(condition));
-        assert!(matches!(
-            closed(AmqpError::UnauthorizedAccess.into()),
-            HubError::Denied { .. }
-        ));
-        assert!(matches!(
-            closed(AmqpError::NotFound.into()),
-            HubError::NotFound { .. }
-        ));
-        assert!(matches!(
-            closed(LinkError::DetachForced.into()),
-            HubError::Transport { .. }
-        ));
     }
 }

@@ -15,7 +15,7 @@ use reqwest::{
 use serde_json::{Value, json};
 
 use crate::{
-    HubConnectionString, HubError, HubTls,
+    HubConnectionString, HubError, HubTls, Proxy,
     refusal::{Subject, words},
     sas::COMPONENT,
     token::{Tokens, unix_now},
@@ -79,6 +79,8 @@ pub struct HubRestSettings {
     /// `host:port` to connect to instead of the hub's host at port 443. The hub's host name is still
     /// what the certificate must show.
     pub address: Option<String>,
+    /// Through which proxy, if any.
+    pub proxy: Option<Proxy>,
 }
 
 /// The hub's REST face. Cheap to clone.
@@ -107,6 +109,7 @@ impl HubRest {
             connection,
             tls,
             address,
+            proxy,
         } = settings;
         let wrong = |what: String| HubError::Settings { what };
         let mut builder = Client::builder()
@@ -114,11 +117,17 @@ impl HubRest {
             .https_only(true)
             .http1_only()
             .redirect(Policy::none())
-            // AMQP goes without a proxy; half of the traffic through one would only confuse.
+            // Only the one of the settings: AMQP does not know those of the environment, and half of the
+            // traffic through one would only confuse.
             .no_proxy()
             .tcp_nodelay(true)
             .connect_timeout(CONNECT)
             .pool_idle_timeout(IDLE);
+        if let Some(proxy) = proxy {
+            let through = reqwest::Proxy::https(proxy.url())
+                .map_err(|error| wrong(format!("proxy {proxy}: {}", chain(&error))))?;
+            builder = builder.proxy(through);
+        }
         let host = &connection.host;
         let mut root = format!("https://{host}");
         if let Some(address) = address {
@@ -344,6 +353,7 @@ mod tests {
                 ca: Some(certificate.pem().into()),
             },
             address: Some(address.into()),
+            proxy: None,
         })
     }
 

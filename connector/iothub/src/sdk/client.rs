@@ -13,7 +13,7 @@ use super::{
     SdkSourceSettings,
     fault::{During, hub_error},
 };
-use crate::{HubError, Position};
+use crate::{HubError, Position, Transport};
 
 /// How long a peer that does not answer may delay the end.
 const CLOSE: Duration = Duration::from_secs(5);
@@ -28,6 +28,8 @@ pub(super) async fn open(settings: &SdkSourceSettings) -> Result<ConsumerClient,
         connection,
         consumer_group,
         application_id,
+        tls: _,
+        way,
         custom_endpoint,
         prefetch: _,
         request_timeout,
@@ -46,7 +48,10 @@ pub(super) async fn open(settings: &SdkSourceSettings) -> Result<ConsumerClient,
     let mut builder = ConsumerClient::builder()
         .with_application_id(application_id.clone())
         .with_consumer_group(consumer_group.clone())
-        .with_transport(AmqpTransport::Tcp)
+        .with_transport(match way.transport {
+            Transport::Amqp => AmqpTransport::Tcp,
+            Transport::WebSockets => AmqpTransport::WebSocket,
+        })
         .with_retry_options(retry);
     if let Some(endpoint) = custom_endpoint {
         builder = builder.with_custom_endpoint(endpoint.clone());

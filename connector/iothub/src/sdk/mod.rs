@@ -14,8 +14,9 @@ use azure_messaging_eventhubs::{
 };
 
 use crate::{
-    Batches, Epoch, EventHubsConnectionString, EventSource, HubError, Offset, PartitionId,
-    PartitionProperties, Position, SourceIdentity,
+    Batches, Epoch, EventHubsConnectionString, EventSource, HubError, HubTls, Offset, PartitionId,
+    PartitionProperties, Position, SourceIdentity, Transport, Way,
+    dial::{Destination, Service, relay::Relay},
 };
 use fault::{During, hub_error};
 use received::unix_ms;
@@ -29,7 +30,13 @@ pub struct SdkSourceSettings {
     pub consumer_group: String,
     /// Name of this process at the hub; must be unique among all that run at the same time.
     pub application_id: String,
-    /// `amqps://host:port` or `amqp://host:port` to connect to instead of the namespace at 5671.
+    /// How the certificate is checked on the way through a proxy; without one the SDK takes what the
+    /// operating system trusts, or what `SSL_CERT_FILE` names.
+    pub tls: HubTls,
+    /// How it is reached. A proxy leads to the namespace itself, not to a custom endpoint.
+    pub way: Way,
+    /// `amqps://host:port` or `amqp://host:port` to connect to instead of the namespace at the transport's
+    /// port.
     pub custom_endpoint: Option<String>,
     /// Events that may be under way to us per partition.
     pub prefetch: u32,
@@ -43,18 +50,39 @@ pub struct SdkSourceSettings {
 pub struct SdkSource {
     settings: SdkSourceSettings,
     identity: SourceIdentity,
+    /// The SDK's way through the proxy.
+    _relay: Option<Relay>,
 }
 
 impl SdkSource {
-    /// Prepares; connects on first use.
-    #[must_use]
-    pub fn new(settings: SdkSourceSettings) -> Self {
+    /// Prepares; connects on first use. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`HubError::Transport`] if the way through a proxy could not be laid.
+    pub fn new(mut settings: SdkSourceSettings) -> Result<Self, HubError> {
         let identity = SourceIdentity {
             namespace: settings.connection.namespace.clone(),
             hub: settings.connection.entity.clone(),
             consumer_group: settings.consumer_group.clone(),
         };
-        Self { settings, identity }
+        let mut relay = None;
+        if settings.way.proxy.is_some() {
+            let to = Destination {
+                host: identity.namespace.clone(),
+                address: None,
+                service: Service::Events,
+            };
+            let laid = Relay::start(to, settings.tls.clone(), settings.way.clone())?;
+            // What the SDK says there goes on as the settings ask.
+            settings.custom_endpoint = Some(laid.endpoint());
+            settings.way.transport = Transport::Amqp;
+            relay = Some(laid);
+        }
+        Ok(Self {
+            settings,
+            identity,
+            _relay: relay,
+        })
     }
 
     /// Asks something with a client of its own. Runs on when we are dropped: the client has to be

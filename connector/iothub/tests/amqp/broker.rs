@@ -21,12 +21,27 @@ use fe2o3_amqp_types::{
     messaging::{AmqpValue, ApplicationProperties, Body, Message, MessageAnnotations, Properties},
     primitives::{Array, OrderedMap, SimpleValue, Symbol, Timestamp, Value},
 };
+use rustls_pki_types::PrivateKeyDer;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,
     sync::Notify,
 };
 use tokio_rustls::TlsAcceptor;
+
+/// TLS for `localhost`, and the certificate (PEM) to trust.
+pub fn localhost() -> (TlsAcceptor, String) {
+    let signed = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+    let key = PrivateKeyDer::try_from(signed.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![signed.cert.der().clone()], key)
+        .unwrap();
+    (TlsAcceptor::from(Arc::new(tls)), signed.cert.pem())
+}
 
 /// What the hub does.
 pub struct Broker {
@@ -78,7 +93,8 @@ impl Broker {
         address
     }
 
-    async fn serve(
+    /// Serves one connection.
+    pub async fn serve(
         self: Arc<Self>,
         stream: impl AsyncRead + AsyncWrite + std::fmt::Debug + Send + Unpin + 'static,
     ) {

@@ -7,41 +7,31 @@ use std::{
 };
 
 use futures::future::join_all;
-use iothub::{Ack, C2dMessage, C2dSender, HubAmqpSettings, HubError, HubTls, Taken};
-use rustls_pki_types::PrivateKeyDer;
+use iothub::{Ack, C2dMessage, C2dSender, HubAmqpSettings, HubError, HubTls, Taken, Way};
 use tokio::time::Instant;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::broker::Broker;
+use crate::broker::{Broker, localhost};
 
 async fn start(broker: &Arc<Broker>) -> (C2dSender, DropGuard) {
-    let signed = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
-    let key = PrivateKeyDer::try_from(signed.signing_key.serialize_der()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let tls = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![signed.cert.der().clone()], key)
-        .unwrap();
-    let address = broker.listen(Some(TlsAcceptor::from(Arc::new(tls)))).await;
+    let (tls, ca) = localhost();
+    let address = broker.listen(Some(tls)).await;
     let text = "HostName=localhost;SharedAccessKeyName=p;SharedAccessKey=c2VjcmV0";
     let settings = HubAmqpSettings {
         connection: text.parse().unwrap(),
         tls: HubTls {
-            ca: Some(signed.cert.pem().into()),
+            ca: Some(ca.into()),
         },
         application_id: "test".into(),
         address: Some(address),
-        queue: 256,
+        way: Way::default(),
     };
     let shutdown = CancellationToken::new();
-    let sender = C2dSender::start(settings, shutdown.clone());
+    let sender = C2dSender::start(settings, 256, shutdown.clone());
     (sender, shutdown.drop_guard())
 }
 
-async fn send(sender: &C2dSender, device: &str, within: Duration) -> Result<(), HubError> {
+pub async fn send(sender: &C2dSender, device: &str, within: Duration) -> Result<(), HubError> {
     let message = C2dMessage {
         device: device.into(),
         message_id: "m".into(),
@@ -55,7 +45,7 @@ async fn send(sender: &C2dSender, device: &str, within: Duration) -> Result<(), 
     sender.send(message, Instant::now() + within).await
 }
 
-const LONG: Duration = Duration::from_secs(10);
+pub const LONG: Duration = Duration::from_secs(10);
 const SHORT: Duration = Duration::from_millis(300);
 
 #[tokio::test]

@@ -5,3 +5,5 @@
 mod broker;
 mod devicebound;
 mod partition;
+mod redirect;
+mod way;

@@ -7,7 +7,8 @@ use std::{
 
 use fe2o3_amqp_types::definitions::LinkError;
 use iothub::{
-    Epoch, EventSource, HubError, Offset, PartitionId, Position, SdkSource, SdkSourceSettings,
+    Epoch, EventSource, HubError, HubTls, Offset, PartitionId, Position, SdkSource,
+    SdkSourceSettings, Way,
 };
 use tokio::time::timeout;
 
@@ -26,10 +27,13 @@ async fn source(broker: &Arc<Broker>) -> SdkSource {
         connection: text.parse().unwrap(),
         consumer_group: "thingworx".into(),
         application_id: "test".into(),
+        tls: HubTls::default(),
+        way: Way::default(),
         custom_endpoint: Some(format!("amqp://{address}")),
         prefetch: 100,
         request_timeout: LONG,
     })
+    .unwrap()
 }
 
 fn zero() -> PartitionId {

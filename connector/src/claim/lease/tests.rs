@@ -35,6 +35,14 @@ async fn create(State(leases): State<Leases>, Json(mut lease): Json<Value>) -> A
     Ok(Json(lease))
 }
 
+/// All of them, whatever the selector says.
+async fn list(State(leases): State<Leases>) -> Json<Value> {
+    let items: Vec<Value> = leases.lock().unwrap().values().cloned().collect();
+    Json(json!({
+        "kind": "LeaseList", "apiVersion": "coordination.k8s.io/v1", "metadata": {}, "items": items
+    }))
+}
+
 async fn read(State(leases): State<Leases>, Path(name): Path<String>) -> Answer {
     match leases.lock().unwrap().get(&name) {
         Some(lease) => Ok(Json(lease.clone())),
@@ -64,7 +72,7 @@ async fn replace(
 async fn api() -> Api<Lease> {
     let all = "/apis/coordination.k8s.io/v1/namespaces/plant/leases";
     let app = Router::new()
-        .route(all, post(create))
+        .route(all, post(create).get(list))
         .route(&format!("{all}/{{name}}"), get(read).put(replace))
         .with_state(Leases::default());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -75,13 +83,18 @@ async fn api() -> Api<Lease> {
 }
 
 fn member(leases: &Api<Lease>, name: &str) -> Claims {
+    of(leases, name, "uid", "hub")
+}
+
+/// Claims of a member of the connector `uid`, at the endpoint of that name.
+fn of(leases: &Api<Lease>, name: &str, uid: &str, hub: &str) -> Claims {
     let store = KubernetesStore {
         connector: "factory".into(),
-        connector_uid: "uid".into(),
+        connector_uid: uid.into(),
     };
     let source = SourceIdentity {
         namespace: "ns".into(),
-        hub: "hub".into(),
+        hub: hub.into(),
         consumer_group: "group".into(),
     };
     let mut identity = Identity::from_env();
@@ -188,4 +201,24 @@ async fn a_claim_that_could_not_be_released_is_given_back_later() {
     assert_eq!(mark(&free.lease), Some(at(3)), "its position stays");
     let lost = held.save(&at(4)).await;
     assert!(matches!(lost, Err(ClaimError::Lost)));
+}
+
+/// A hub that fails over while nobody reads: `start: Latest` would skip what has come since.
+#[tokio::test]
+async fn a_connector_that_has_read_another_endpoint_knows_it() {
+    let leases = api().await;
+    let moved = of(&leases, "b", "uid", "hub-after-1");
+    assert!(!moved.are_elsewhere().await.unwrap(), "it has read nothing");
+    let a = member(&leases, "a");
+    a.create(&zero()).await.unwrap();
+    assert!(!a.are_elsewhere().await.unwrap(), "it has read only here");
+    let stranger = of(&leases, "c", "another", "hub-after-1");
+    assert!(!stranger.are_elsewhere().await.unwrap());
+    assert!(moved.are_elsewhere().await.unwrap());
+    moved.create(&zero()).await.unwrap();
+    let late = of(&leases, "d", "uid", "hub-after-1");
+    assert!(
+        late.are_elsewhere().await.unwrap(),
+        "other partitions may not be claimed here yet"
+    );
 }

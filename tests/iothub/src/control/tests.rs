@@ -66,6 +66,38 @@ async fn registering_again_gives_the_same_keys() {
 }
 
 #[tokio::test]
+async fn a_fail_over_gives_the_endpoint_another_name_and_loses_its_events() {
+    let face = Face::new().await;
+    face.ask("POST /devices", Some(json!({"devices": ["a"]})))
+        .await;
+    let origin = |face: &Face| {
+        let identity = Identity::device("a").unwrap();
+        face.hub.origin(&identity, "Telemetry").unwrap()
+    };
+    let event = || NewEvent {
+        origin: origin(&face),
+        sections: bytes::Bytes::new(),
+    };
+    face.hub.append(event());
+    let before = face.ask("GET /partitions", None).await.body;
+    assert_eq!(before["entity"], "telemetry");
+    let reader = face.hub.connect(FaceName::EventsAmqp);
+    let device = face.hub.connect(FaceName::Mqtt);
+
+    let done = face
+        .ask("POST /faults", Some(json!({"fault": "fail-over"})))
+        .await;
+    assert_eq!(done.status, 204);
+    assert!(reader.dropped.is_cancelled() && !device.dropped.is_cancelled());
+    let after = face.ask("GET /partitions", None).await.body;
+    assert_eq!(after["entity"], "telemetry-after-1");
+    let all = after["partitions"].as_array().unwrap();
+    assert!(all.iter().all(|one| one["empty"] == true));
+    let (_, last) = face.hub.append(event());
+    assert_eq!(last.sequence, 0, "positions begin anew");
+}
+
+#[tokio::test]
 async fn partitions_show_what_they_hold_and_who_reads() {
     let face = Face::new().await;
     face.ask("POST /devices", Some(json!({"devices": ["a"]})))
@@ -78,7 +110,7 @@ async fn partitions_show_what_they_hold_and_who_reads() {
     let (id, last) = face.hub.append(event);
     let epoch: Epoch = 3;
     let _reader = Reader::open(
-        Arc::clone(&face.hub.partitions[usize::from(id)]),
+        Arc::clone(&face.hub.endpoint().partitions[usize::from(id)]),
         ReaderRequest {
             group: "thingworx".into(),
             name: "r".into(),

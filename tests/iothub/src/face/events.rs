@@ -12,8 +12,8 @@ use crate::{
         AmqpError, Attach, Face, Items, LinkId, Login, Message, Pulled, Role, answer, condition,
         described_map, lookup, signed, text,
     },
-    hub::Hub,
-    log::{OpenError, Position, Reader, ReaderRequest, Record, Stolen},
+    hub::{Endpoint, Hub},
+    log::{OpenError, PartitionView, Position, Reader, ReaderRequest, Record, Stolen},
     sas::SasError,
 };
 
@@ -33,6 +33,8 @@ const ACCEPTED: i32 = 202;
 /// One connection's view of the event stream.
 pub(super) struct EventsFace {
     hub: Arc<Hub>,
+    /// Name of the endpoint that was connected to.
+    entity: String,
     wake: Arc<Notify>,
     grants: Grants,
     replies: Replies,
@@ -47,6 +49,7 @@ struct Reading {
 impl EventsFace {
     pub(super) fn new(hub: Arc<Hub>, wake: Arc<Notify>) -> Self {
         Self {
+            entity: hub.endpoint().entity.clone(),
             hub,
             wake,
             grants: Grants::default(),
@@ -71,9 +74,10 @@ impl EventsFace {
                 .unwrap_or_default()
         };
         let (operation, kind, name) = (asked("operation"), asked("type"), asked("name"));
+        let endpoint = self.hub.endpoint();
         let bytes = if operation != "READ" {
             answer(&id, 400, "only READ is known", None)
-        } else if !name.eq_ignore_ascii_case(&self.hub.settings.event_hub) {
+        } else if !endpoint.is_named(&name) {
             answer(&id, 404, &no_such_node(&name).description, None)
         } else if !self.grants.allow_some_of(&name) {
             answer(
@@ -83,16 +87,16 @@ impl EventsFace {
                 None,
             )
         } else if kind == EVENT_HUB {
-            answer(&id, 200, "OK", Some(&|map| self.describe_hub(map)))
+            answer(&id, 200, "OK", Some(&|map| describe_hub(&endpoint, map)))
         } else if kind == PARTITION {
-            match self.hub.partition(&asked("partition")) {
+            match endpoint.partition(&asked("partition")) {
                 Some(partition) => {
                     let view = partition.view();
                     answer(
                         &id,
                         200,
                         "OK",
-                        Some(&|map| self.describe_partition(&view, map)),
+                        Some(&|map| describe_partition(&endpoint, &view, map)),
                     )
                 }
                 None => answer(&id, 404, "no such partition", None),
@@ -103,52 +107,20 @@ impl EventsFace {
         self.replies.push(MANAGEMENT, to, bytes);
     }
 
-    fn describe_hub(&self, map: &mut Items<'_>) {
-        let ids: Vec<String> = self
-            .hub
-            .partitions
-            .iter()
-            .map(|p| p.id().to_string())
-            .collect();
-        let count = i32::try_from(ids.len()).unwrap_or(i32::MAX);
-        map.string("name").string(&self.hub.settings.event_hub);
-        map.string("type").string(EVENT_HUB);
-        map.string("created_at").timestamp(self.hub.created);
-        map.string("partition_count").int(count);
-        map.string("partition_ids").strings(&ids);
-        map.string("georeplication_factor").int(1);
-    }
-
-    fn describe_partition(&self, view: &crate::log::PartitionView, map: &mut Items<'_>) {
-        let last = view.last;
-        map.string("name").string(&self.hub.settings.event_hub);
-        map.string("type").string(PARTITION);
-        map.string("partition").string(&view.id.to_string());
-        map.string("begin_sequence_number").long(view.begin);
-        map.string("last_enqueued_sequence_number")
-            .long(last.map_or(-1, |last| last.sequence));
-        map.string("last_enqueued_offset")
-            .string(&last.map_or("-1".to_owned(), |last| last.offset.to_string()));
-        map.string("last_enqueued_time_utc")
-            .timestamp(last.map_or(self.hub.created, |last| last.enqueued));
-        map.string("is_partition_empty").bool(view.empty);
-        map.string("begin_sequence_number_epoch").int(0);
-        map.string("last_enqueued_sequence_number_epoch").int(0);
-    }
-
     fn read(&mut self, link: LinkId, attach: &Attach, path: &str) -> Result<(), AmqpError> {
         let parts: Vec<&str> = path.split('/').collect();
         let [entity, "ConsumerGroups", group, "Partitions", partition] = parts[..] else {
             return Err(no_such_node(path));
         };
-        if !entity.eq_ignore_ascii_case(&self.hub.settings.event_hub) {
+        let endpoint = self.hub.endpoint();
+        if !endpoint.is_named(entity) {
             return Err(no_such_node(path));
         }
         let group = self
             .hub
             .consumer_group(group)
             .ok_or_else(|| no_such_node(path))?;
-        let partition = self.hub.partition(partition).ok_or_else(|| {
+        let partition = endpoint.partition(partition).ok_or_else(|| {
             AmqpError::new(
                 condition::ARGUMENT_ERROR,
                 format!(
@@ -175,6 +147,38 @@ impl EventsFace {
         self.readers.insert(link, Reading { path, reader });
         Ok(())
     }
+}
+
+fn describe_hub(endpoint: &Endpoint, map: &mut Items<'_>) {
+    let ids: Vec<String> = endpoint
+        .partitions
+        .iter()
+        .map(|p| p.id().to_string())
+        .collect();
+    let count = i32::try_from(ids.len()).unwrap_or(i32::MAX);
+    map.string("name").string(&endpoint.entity);
+    map.string("type").string(EVENT_HUB);
+    map.string("created_at").timestamp(endpoint.created);
+    map.string("partition_count").int(count);
+    map.string("partition_ids").strings(&ids);
+    map.string("georeplication_factor").int(1);
+}
+
+fn describe_partition(endpoint: &Endpoint, view: &PartitionView, map: &mut Items<'_>) {
+    let last = view.last;
+    map.string("name").string(&endpoint.entity);
+    map.string("type").string(PARTITION);
+    map.string("partition").string(&view.id.to_string());
+    map.string("begin_sequence_number").long(view.begin);
+    map.string("last_enqueued_sequence_number")
+        .long(last.map_or(-1, |last| last.sequence));
+    map.string("last_enqueued_offset")
+        .string(&last.map_or("-1".to_owned(), |last| last.offset.to_string()));
+    map.string("last_enqueued_time_utc")
+        .timestamp(last.map_or(endpoint.created, |last| last.enqueued));
+    map.string("is_partition_empty").bool(view.empty);
+    map.string("begin_sequence_number_epoch").int(0);
+    map.string("last_enqueued_sequence_number_epoch").int(0);
 }
 
 /// Where a reader begins; without a filter at the start, as with the real endpoint.
@@ -244,7 +248,7 @@ fn encode(record: &Record) -> Bytes {
 
 impl Face for EventsFace {
     fn container(&self) -> &str {
-        &self.hub.settings.event_hub
+        &self.entity
     }
 
     fn login(&mut self, login: &Login) -> bool {

@@ -29,6 +29,8 @@ pub(super) struct HubFace {
     grants: Grants,
     replies: Replies,
     senders: HashSet<LinkId>,
+    /// Logged in with user and password: only to those the hub is known to tell of its endpoint.
+    with_password: bool,
 }
 
 impl HubFace {
@@ -38,6 +40,7 @@ impl HubFace {
             grants: Grants::default(),
             replies: Replies::default(),
             senders: HashSet::new(),
+            with_password: false,
         }
     }
 
@@ -49,17 +52,17 @@ impl HubFace {
             });
     }
 
-    fn redirect(&self, attach: &Attach) -> AmqpError {
-        match &self.hub.settings.redirect {
+    /// Where the node `tail` below the hub's events is. The keys of `info`: AMQP 1.0, 2.8.17; the form of
+    /// the address: Microsoft's sample `iothubConnectionString` (azure-sdk-for-js).
+    fn redirect(&self, tail: &str) -> AmqpError {
+        let endpoint = self.hub.endpoint();
+        match &endpoint.address {
+            Some(_) if !self.with_password => AmqpError::new(
+                condition::NOT_ALLOWED,
+                "only who logs in with SASL PLAIN is redirected",
+            ),
             Some((host, port)) => {
-                let tail = path_of(attach.address())
-                    .get(EVENTS.len()..)
-                    .unwrap_or_default()
-                    .trim_matches('/');
-                let address = format!(
-                    "amqps://{host}:{port}/{}/{tail}",
-                    self.hub.settings.event_hub
-                );
+                let address = format!("amqps://{host}:{port}/{}/{tail}", endpoint.entity);
                 AmqpError::new(condition::LINK_REDIRECT, "read from the address in info")
                     .with_info("hostname", host)
                     .with_info("network-host", host)
@@ -148,14 +151,12 @@ impl Face for HubFace {
             Login::Anonymous => true,
             Login::Plain { user, password } => {
                 let root = format!("@sas.root.{}", self.hub.settings.name);
-                let checked = if user.ends_with(&root) {
-                    self.hub.check_service(password, "", Right::ServiceConnect)
-                } else {
-                    Err(SasError::Policy)
-                };
+                let policy = user.strip_suffix(&root).ok_or(SasError::Policy);
+                let checked = policy.and_then(|policy| self.hub.check_login(policy, password));
                 match checked {
-                    Ok(expires) => {
-                        self.grants.add("", expires);
+                    Ok((path, expires)) => {
+                        self.grants.add(&path, expires);
+                        self.with_password = true;
                         true
                     }
                     Err(error) => {
@@ -180,8 +181,13 @@ impl Face for HubFace {
         if lower == DEVICE_BOUND && attach.role == Role::Sender {
             self.senders.insert(link);
             Ok(())
-        } else if lower.starts_with(EVENTS) && attach.role == Role::Receiver {
-            Err(self.redirect(attach))
+        } else if let Some(tail) = lower.strip_prefix(EVENTS)
+            && (tail.is_empty() || tail.starts_with('/'))
+            && attach.role == Role::Receiver
+        {
+            // As it was written: names of groups keep their case.
+            let tail = path.get(EVENTS.len()..).unwrap_or_default();
+            Err(self.redirect(tail.trim_matches('/')))
         } else {
             Err(no_such_node(attach.address()))
         }

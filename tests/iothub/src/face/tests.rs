@@ -32,7 +32,7 @@ fn hub() -> Arc<Hub> {
         policies: Policies(vec![
             format!("service:{KEY}:ServiceConnect").parse().unwrap(),
         ]),
-        redirect: None,
+        redirect: vec![("events.example".into(), 5671)],
         routes: Vec::new(),
     })
 }
@@ -104,7 +104,7 @@ fn fill(hub: &Hub, numbers: std::ops::Range<u32>, size: usize) {
             origin: Arc::clone(&origin),
             sections: sections.freeze(),
         };
-        hub.partitions[0].append(event, 1000);
+        hub.endpoint().partitions[0].append(event, 1000);
     }
 }
 

@@ -26,6 +26,7 @@ use tokio::{
 use crate::{
     hub::{Connection, Hub},
     listen::awake,
+    web_socket,
 };
 
 /// Between a connection and the HTTP server: one TLS record each way.
@@ -37,10 +38,18 @@ const WAITING: usize = 16;
 /// The way to the HTTP server.
 pub(crate) type Rest = mpsc::Sender<DuplexStream>;
 
-/// The HTTP server, to be run; and the way to it.
+/// The hub's HTTP server, to be run; and the way to it. It takes WebSockets as well.
 pub(crate) fn router(hub: &Arc<Hub>) -> (Rest, impl Future<Output = ()> + Send + 'static) {
+    serving(routes(Arc::clone(hub)).merge(web_socket::of_hub(hub)))
+}
+
+/// The HTTP server of the Event Hubs-compatible endpoint, which takes nothing but WebSockets.
+pub(crate) fn events_router(hub: &Arc<Hub>) -> (Rest, impl Future<Output = ()> + Send + 'static) {
+    serving(web_socket::of_events(hub))
+}
+
+fn serving(app: Router) -> (Rest, impl Future<Output = ()> + Send + 'static) {
     let (rest, streams) = mpsc::channel(WAITING);
-    let app = routes(Arc::clone(hub));
     let server = async move {
         if let Err(error) = axum::serve(Streams(streams), app).await {
             tracing::error!(%error, "the REST face has failed");

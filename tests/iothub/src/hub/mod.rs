@@ -3,6 +3,7 @@
 mod access;
 mod command;
 mod connections;
+mod endpoint;
 mod registry;
 mod route;
 mod session;
@@ -10,7 +11,7 @@ mod session;
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -20,13 +21,13 @@ use tokio::sync::watch;
 use crate::{
     fault::{FaceName, Fault, Faults},
     identity::Identity,
-    log::{Last, NewEvent, Partition, partition_of},
     policy::Policies,
     receipt::Receipts,
 };
 
 pub use command::{MAX_METHOD_PAYLOAD, MethodAnswer, MethodRequest};
 pub use connections::{Connection, Connections};
+pub use endpoint::Endpoint;
 pub use registry::{Change, DeviceView, Etag, Keys, Registered};
 pub use route::Route;
 pub use session::{DeviceSession, Subscription, ToDevice};
@@ -49,8 +50,9 @@ pub struct HubSettings {
     /// Shared access policies.
     pub policies: Policies,
     /// Where readers that ask the hub for its events are sent: host and port of the Event
-    /// Hubs-compatible endpoint. Without it such links are refused.
-    pub redirect: Option<(String, u16)>,
+    /// Hubs-compatible endpoint, then those that it has after each fail-over, all over again after the
+    /// last. Without any such links are refused.
+    pub redirect: Vec<(String, u16)>,
     /// Which of its own events the hub puts into the stream.
     pub routes: Vec<Route>,
 }
@@ -60,16 +62,13 @@ pub struct HubSettings {
 pub struct Hub {
     /// What it is made of.
     pub settings: HubSettings,
-    /// The event stream.
-    pub partitions: Vec<Arc<Partition>>,
     /// What devices have received.
     pub receipts: Receipts,
     /// Faults that are on.
     pub faults: Faults,
     /// Who is connected.
     pub connections: Connections,
-    /// When it was created; Unix milliseconds.
-    pub created: i64,
+    endpoint: RwLock<Arc<Endpoint>>,
     identities: Mutex<BTreeMap<Identity, Registered>>,
     pending: Mutex<HashMap<u64, command::Pending>>,
     /// Changes whenever a device connects, subscribes or goes.
@@ -87,38 +86,18 @@ impl Hub {
     /// A hub without devices.
     #[must_use]
     pub fn new(settings: HubSettings) -> Arc<Self> {
-        let partitions = (0..settings.partitions.max(1))
-            .map(|id| Arc::new(Partition::new(id, settings.retention)))
-            .collect();
+        let endpoint = RwLock::new(Arc::new(Endpoint::new(&settings, 0)));
         Arc::new(Self {
             settings,
-            partitions,
+            endpoint,
             receipts: Receipts::default(),
             faults: Faults::default(),
             connections: Connections::default(),
-            created: now_ms(),
             identities: Mutex::default(),
             pending: Mutex::default(),
             presence: watch::Sender::new(0),
             next_number: AtomicU64::new(1),
         })
-    }
-
-    /// Stores an event in its device's partition.
-    pub fn append(&self, event: NewEvent) -> (u16, Last) {
-        let count = u16::try_from(self.partitions.len()).unwrap_or(u16::MAX);
-        let id = partition_of(&event.origin.device, count);
-        (id, self.partitions[usize::from(id)].append(event, now_ms()))
-    }
-
-    /// The partition with that name (`"0"`, `"1"`, …).
-    #[must_use]
-    pub fn partition(&self, id: &str) -> Option<&Arc<Partition>> {
-        // "+1" and "01" parse, but name nothing.
-        let index: usize = id.parse().ok()?;
-        self.partitions
-            .get(index)
-            .filter(|_| index.to_string() == id)
     }
 
     /// Whether there is a consumer group of that name. Names are compared without case.
@@ -133,7 +112,7 @@ impl Hub {
     pub fn inject(self: &Arc<Self>, fault: &Fault) {
         match fault {
             Fault::Detach { partition, group } => {
-                for candidate in &self.partitions {
+                for candidate in &self.endpoint().partitions {
                     let id = candidate.id().to_string();
                     if partition.as_ref().is_none_or(|wanted| *wanted == id) {
                         candidate.detach("a test asked for it", |reader| {
@@ -147,6 +126,7 @@ impl Hub {
             Fault::DropConnections { face, device } => {
                 self.connections.drop_matching(*face, device.as_deref());
             }
+            Fault::FailOver {} => self.fail_over(),
             timed => {
                 let until = self.faults.start(timed);
                 // Those that are concerned see it when woken, and see its end likewise.

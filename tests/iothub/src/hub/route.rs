@@ -168,7 +168,8 @@ mod tests {
     };
 
     fn texts(hub: &Hub) -> Vec<String> {
-        let partitions = hub.partitions.iter();
+        let endpoint = hub.endpoint();
+        let partitions = endpoint.partitions.iter();
         partitions
             .flat_map(|partition| partition.kept())
             .map(|record| {

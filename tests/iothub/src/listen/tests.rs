@@ -30,6 +30,7 @@ async fn start(shutdown: &CancellationToken) -> (Running, CertificateDer<'static
             hub_amqp: free,
             events_amqp: free,
             https: free,
+            events_https: None,
             control: free,
         },
         tls: tls::from_pem(made.cert.pem().as_bytes(), key.as_bytes()).unwrap(),

@@ -47,7 +47,7 @@ pub(in crate::mqtt) fn hub() -> Arc<Hub> {
         consumer_groups: Vec::new(),
         retention: 100,
         policies: Policies(Vec::new()),
-        redirect: None,
+        redirect: Vec::new(),
         routes: Vec::new(),
     })
 }
@@ -196,7 +196,7 @@ fn bodies(hub: &Hub) -> Vec<Bytes> {
         position: Position::Earliest,
         wake: Arc::default(),
     };
-    let mut reader = Reader::open(Arc::clone(&hub.partitions[0]), request).unwrap();
+    let mut reader = Reader::open(Arc::clone(&hub.endpoint().partitions[0]), request).unwrap();
     std::iter::from_fn(|| reader.next().unwrap())
         .map(|record| record.event.sections)
         .collect()

@@ -1,0 +1,68 @@
+"""One connector on the ways that networks leave open: WebSockets on port 443, and an HTTP proxy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from cluster import eventually
+from fleet import Fleet
+from process import CONNECTOR, Bench
+from proxy import Proxy
+from thingworx import hub_thing
+
+NETWORK = "127.0.76"
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory) -> Iterator[Bench]:
+    made = Bench(tmp_path_factory.mktemp("way"), NETWORK)
+    made.thingworx.define({"FactoryHub": hub_thing()})
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def devices(bench: Bench) -> Iterator[Fleet]:
+    made = bench.fleet(2)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def proxy() -> Iterator[Proxy]:
+    made = Proxy(f"{NETWORK}.4", 3128)
+    yield made
+    made.close()
+
+
+def everything_works(bench: Bench, devices: Fleet, way: str, events: bool) -> None:
+    """Telemetry, a message and a direct method: the hub's three ways in."""
+    bench.connector(way=way, events=events)
+    eventually("the connector is ready", bench.ready, 40)
+    devices.send("dev-0", {"name": way})
+    eventually("telemetry arrives", lambda: bench.thingworx.value("dev-0", "name") == way, 20)
+    seen = len(devices.devices["dev-1"].messages)
+    answer = bench.thingworx.write("dev-1", "setpoint", 7)
+    assert answer.ok, answer.text
+    eventually("the message arrives", lambda: len(devices.devices["dev-1"].messages) > seen, 10)
+    called = bench.thingworx.call("dev-1", "echo", text=way)
+    assert called.ok and called.body == way, called
+
+
+@pytest.mark.parametrize("events", [True, False], ids=["given", "asked"])
+def test_in_web_sockets(bench: Bench, devices: Fleet, events: bool):
+    everything_works(bench, devices, "transport: WebSockets", events)
+    # A reader for each partition, and the link for messages.
+    assert bench.hub.connections()["https"] >= len(bench.hub.partitions()) + 1
+    assert bench.end(CONNECTOR) == 0
+
+
+@pytest.mark.parametrize("events", [True, False], ids=["given", "asked"])
+@pytest.mark.parametrize(("transport", "port"), [("Amqp", 5671), ("WebSockets", 443)])
+def test_through_a_proxy(
+    bench: Bench, devices: Fleet, proxy: Proxy, transport: str, port: int, events: bool
+):
+    everything_works(bench, devices, f"transport: {transport}\n  proxy: {proxy.url}", events)
+    assert set(proxy.targets) == {f"{bench.hub_host}:{port}", f"{bench.events_host}:{port}", f"{bench.hub_host}:443"}
+    assert bench.end(CONNECTOR) == 0
