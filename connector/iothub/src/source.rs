@@ -116,12 +116,14 @@ pub trait EventSource: Send + Sync {
         partitions: &[PartitionId],
     ) -> Result<Vec<PartitionProperties>, HubError>;
 
-    /// Attaches to a partition. Whoever reads it with a lower or the same epoch is evicted.
+    /// Attaches to a partition. Whoever reads it with a lower or the same epoch is evicted. `ahead`
+    /// bounds the events that may be under way, or wait to be taken, at a time.
     async fn open(
         &self,
         partition: &PartitionId,
         position: Position,
         epoch: Epoch,
+        ahead: u32,
     ) -> Result<Box<dyn Batches>, HubError>;
 
     /// What keys this source's positions.

@@ -3,6 +3,7 @@
 //! Nothing here waits for one thing alone: while the store of checkpoints, the hub or the platform does
 //! not answer, the others go on.
 
+mod ahead;
 mod checkpoint;
 mod pace;
 mod wake;
@@ -29,6 +30,7 @@ use crate::{
     report::{Part, Trouble},
 };
 
+use ahead::Ahead;
 use checkpoint::{Checkpoints, Stored};
 use pace::Pace;
 use wake::Wake;
@@ -74,6 +76,7 @@ pub async fn run(ingress: Arc<Ingress>, claim: Box<dyn Claim>, stop: Cancellatio
         start: ingress.start,
         pace: ingress.catch_up.map(Pace::new),
         wake: Wake::new(),
+        ahead: Ahead::new(Instant::now()),
         batches: VecDeque::new(),
         id: id.clone(),
         epoch,
@@ -102,6 +105,7 @@ struct Reader {
     start: StartPosition,
     pace: Option<Pace>,
     wake: Wake,
+    ahead: Ahead,
     /// Batches that are not settled: the last sequence number, and when it came.
     batches: VecDeque<(i64, Instant)>,
 }
@@ -112,6 +116,8 @@ enum End {
     ClaimLost,
     /// The process stood still for so long.
     StoodStill(Duration),
+    /// The events are of another size than the link was opened for.
+    Resized,
     Failed(HubError),
 }
 
@@ -138,7 +144,7 @@ impl Reader {
     async fn end(self, end: &End) {
         match end {
             End::Stopped => self.hand_over().await,
-            End::ClaimLost | End::StoodStill(_) | End::Failed(_) => {
+            End::ClaimLost | End::StoodStill(_) | End::Resized | End::Failed(_) => {
                 let partition = self.id.as_str();
                 tracing::warn!(
                     partition,
@@ -166,6 +172,7 @@ impl Reader {
                 );
                 return self.prove(stop).await.map(|()| Some(Duration::ZERO));
             }
+            End::Resized => return Ok(Some(Duration::ZERO)),
             End::Failed(error) => error,
         };
         match &error {
@@ -196,7 +203,7 @@ impl Reader {
                 if let Some(end) = self.settle_all(stop).await {
                     return match end {
                         End::Stopped | End::ClaimLost => Err(end),
-                        End::StoodStill(_) | End::Failed(_) => {
+                        End::StoodStill(_) | End::Resized | End::Failed(_) => {
                             Box::pin(self.after(end, stop)).await
                         }
                     };
@@ -305,7 +312,9 @@ impl Reader {
         // Without a position nothing was read, so nothing can have been sent meanwhile.
         self.wake.rest();
         let (source, id, epoch) = (self.ingress.source.clone(), self.id.clone(), self.epoch);
-        let opening = timeout(CALL, async move { source.open(&id, position, epoch).await });
+        let ahead = self.ahead.open(Instant::now());
+        let opening = async move { source.open(&id, position, epoch, ahead).await };
+        let opening = timeout(CALL, opening);
         let opened = self.settle_while(opening, stop).await?;
         let link = opened.map_err(late)?.map_err(End::Failed)?;
         if let Some(fence) = self.fence {
@@ -383,6 +392,9 @@ impl Reader {
                         let now = Instant::now();
                         dog.heard(now);
                         self.received(&events, now);
+                        if self.ahead.is_off(now) {
+                            return End::Resized;
+                        }
                     }
                     Err(error) => return End::Failed(error),
                 },
@@ -417,6 +429,7 @@ impl Reader {
         // The wall clock, only where the settings ask for it, and for a metric.
         let now_ms = jiff::Timestamp::now().as_millisecond();
         metrics.batch(partition, events, now_ms);
+        self.ahead.received(events);
         self.batches
             .extend(events.last().map(|last| (last.sequence, now)));
         if let Some(pace) = &mut self.pace {

@@ -19,8 +19,6 @@ use super::{
 };
 use crate::report::{Part, Reporter, Trouble};
 
-/// Events that the hub may send ahead of what is taken: one full batch of a lane round.
-const PREFETCH: u32 = 1000;
 /// While the endpoint cannot be read the hub is asked again after this: a fail-over takes minutes, and a
 /// question is one connection.
 const AGAIN: Duration = Duration::from_secs(30);
@@ -91,7 +89,6 @@ impl Endpoints {
             tls: self.hub.tls.clone(),
             way: self.hub.way.clone(),
             custom_endpoint,
-            prefetch: PREFETCH,
             request_timeout: PROOF,
         })
         .map_err(|error| Unproven::Hub {

@@ -132,8 +132,9 @@ impl EventSource for Watched {
         partition: &PartitionId,
         position: Position,
         epoch: Epoch,
+        ahead: u32,
     ) -> Result<Box<dyn Batches>, HubError> {
-        self.noted(self.source.open(partition, position, epoch))
+        self.noted(self.source.open(partition, position, epoch, ahead))
             .await
     }
 
@@ -181,6 +182,7 @@ mod tests {
             _: &PartitionId,
             _: Position,
             _: Epoch,
+            _: u32,
         ) -> Result<Box<dyn Batches>, HubError> {
             Err(self.0.clone())
         }
@@ -194,7 +196,7 @@ mod tests {
         let (source, health) = Watched::new(Arc::new(Answers(error)));
         let zero = PartitionId::new("0");
         for _ in 0..opens {
-            let _ = source.open(&zero, Position::Earliest, Epoch(1)).await;
+            let _ = source.open(&zero, Position::Earliest, Epoch(1), 100).await;
         }
         (source, health)
     }

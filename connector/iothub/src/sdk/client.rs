@@ -31,7 +31,6 @@ pub(super) async fn open(settings: &SdkSourceSettings) -> Result<ConsumerClient,
         tls: _,
         way,
         custom_endpoint,
-        prefetch: _,
         request_timeout,
     } = settings;
     // The SDK takes the process's provider, and panics without one.

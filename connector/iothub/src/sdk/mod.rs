@@ -38,8 +38,6 @@ pub struct SdkSourceSettings {
     /// `amqps://host:port` or `amqp://host:port` to connect to instead of the namespace at the transport's
     /// port.
     pub custom_endpoint: Option<String>,
-    /// Events that may be under way to us per partition.
-    pub prefetch: u32,
     /// Time-out of everything but waiting for events.
     pub request_timeout: Duration,
 }
@@ -187,12 +185,14 @@ impl EventSource for SdkSource {
         partition: &PartitionId,
         position: Position,
         epoch: Epoch,
+        ahead: u32,
     ) -> Result<Box<dyn Batches>, HubError> {
         reader::open(reader::Order {
             settings: self.settings.clone(),
             partition: partition.clone(),
             position,
             epoch,
+            ahead,
         })
         .await
     }

@@ -27,7 +27,7 @@ use super::{
 use crate::{Batches, Epoch, Event, HubError, PartitionId, Position};
 
 /// Events on their way from the task; beyond it, the link's own credit holds the hub back. A batch or
-/// so: the point is only that the task need not be woken for each event.
+/// so: the point is only that the task need not be woken for each event. Less where little may wait.
 const READY: usize = 512;
 
 /// A refusal to attach overtakes nothing, but the parts of the SDK that it passes run side by side.
@@ -45,11 +45,13 @@ pub(super) struct Order {
     pub(super) partition: PartitionId,
     pub(super) position: Position,
     pub(super) epoch: Epoch,
+    pub(super) ahead: u32,
 }
 
 /// Starts a reader. Returns once it is attached, or why it is not.
 pub(super) async fn open(order: Order) -> Result<Box<dyn Batches>, HubError> {
-    let (events, ready) = mpsc::channel(READY);
+    let half = usize::try_from(order.ahead / 2).unwrap_or(READY);
+    let (events, ready) = mpsc::channel(half.clamp(1, READY));
     let (say, attached) = oneshot::channel();
     let stop = CancellationToken::new();
     let task = tokio::spawn(run(order, events, say, stop.clone()));
@@ -140,6 +142,7 @@ async fn run(
         partition,
         position,
         epoch,
+        ahead,
     } = order;
     let opened = select! {
         () = stop.cancelled() => return Ok(()),
@@ -155,7 +158,7 @@ async fn run(
     };
     let options = OpenReceiverOptions {
         owner_level: Some(epoch.0),
-        prefetch: Some(settings.prefetch),
+        prefetch: Some(ahead),
         start_position: Some(client::start(position)),
         // It would be taken for a fault of the link.
         receive_timeout: None,

@@ -30,7 +30,6 @@ async fn source(broker: &Arc<Broker>) -> SdkSource {
         tls: HubTls::default(),
         way: Way::default(),
         custom_endpoint: Some(format!("amqp://{address}")),
-        prefetch: 100,
         request_timeout: LONG,
     })
     .unwrap()
@@ -62,7 +61,7 @@ async fn an_open_reader_is_attached_even_if_there_is_nothing_to_read() {
     let broker = Broker::new();
     let source = source(&broker).await;
     let mut reader = source
-        .open(&zero(), Position::Latest, Epoch(7))
+        .open(&zero(), Position::Latest, Epoch(7), 100)
         .await
         .unwrap();
     let readers = broker.readers.lock().unwrap().clone();
@@ -88,7 +87,7 @@ async fn an_evicted_reader_says_so_after_its_last_event() {
     broker.events.store(2, Ordering::SeqCst);
     let source = source(&broker).await;
     let position = Position::After(Offset::new("x"));
-    let mut reader = source.open(&zero(), position, Epoch(7)).await.unwrap();
+    let mut reader = source.open(&zero(), position, Epoch(7), 100).await.unwrap();
     let mut got = 0;
     while got < 2 {
         got += timeout(LONG, reader.next(10)).await.unwrap().unwrap().len();
@@ -108,7 +107,9 @@ async fn a_refused_reader_does_not_open() {
         *broker.refuse_readers.lock().unwrap() = Some((LinkError::Stolen, text.to_owned()));
     };
     let open = || async {
-        let opened = source.open(&zero(), Position::Earliest, Epoch(7)).await;
+        let opened = source
+            .open(&zero(), Position::Earliest, Epoch(7), 100)
+            .await;
         opened.map(|_| ()).unwrap_err()
     };
     refuse("Receiver 'x' with a higher epoch of '9' already exists.");

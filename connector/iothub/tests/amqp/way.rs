@@ -225,13 +225,12 @@ async fn read_through(proxy: &ConnectProxy, transport: Transport, broker: &Broke
         },
         way: proxy.way(transport),
         custom_endpoint: None,
-        prefetch: 100,
         request_timeout: LONG,
     })
     .unwrap();
     let zero = PartitionId::new("0");
     let mut reader = source
-        .open(&zero, Position::Earliest, Epoch(1))
+        .open(&zero, Position::Earliest, Epoch(1), 100)
         .await
         .unwrap();
     let first = timeout(LONG, reader.next(1)).await.unwrap().unwrap();

@@ -191,6 +191,7 @@ impl EventSource for Source {
         id: &PartitionId,
         position: Position,
         Epoch(epoch): Epoch,
+        _: u32,
     ) -> Result<Box<dyn Batches>, HubError> {
         self.access.before_hub().await;
         let index = self.index(id);

@@ -1,0 +1,131 @@
+//! How many events the hub may send ahead of what is taken: many small ones, few large ones. Pure.
+//!
+//! A hub counts what it sends in messages, not in bytes, and a message may have 256 KiB. A link begins
+//! cautiously and is opened again when it has shown how large its events are.
+
+use std::time::Duration;
+
+use iothub::Event;
+use tokio::time::Instant;
+
+/// Events that may be under way while nothing is known of their size: 4 MiB at the most.
+const UNKNOWN: u32 = 16;
+/// Most events under way: beyond it a reader gets no faster on any line.
+const MOST: u32 = 1000;
+/// Fewest: the largest messages still come while others are being taken.
+const FEWEST: u32 = 4;
+/// Bodies under way on one link.
+const BYTES: u64 = 1 << 20;
+/// What an event takes beside its body, about: annotations, properties and their maps.
+const BESIDE: u64 = 1024;
+/// Events that show how large they are.
+const SHOWN: u64 = 32;
+/// A link is not opened again for a better number more often than this.
+const STEADY: Duration = Duration::from_secs(30);
+
+/// The size of a partition's events, and what that allows.
+#[derive(Debug)]
+pub struct Ahead {
+    /// What the link was opened with.
+    events: u32,
+    opened: Instant,
+    /// Mean size of the last events, in bytes, and how many have shown it.
+    mean: u64,
+    shown: u64,
+}
+
+impl Ahead {
+    /// Nothing is known.
+    pub fn new(now: Instant) -> Self {
+        Self {
+            events: UNKNOWN,
+            opened: now,
+            mean: 0,
+            shown: 0,
+        }
+    }
+
+    /// A link is opened: with how many events ahead.
+    pub fn open(&mut self, now: Instant) -> u32 {
+        self.opened = now;
+        self.events = self.wanted();
+        self.events
+    }
+
+    /// These were received.
+    pub fn received(&mut self, events: &[Event]) {
+        for event in events {
+            let size = event.body.len() as u64 + BESIDE;
+            self.shown += 1;
+            // The plain mean at first, then one in which the last events count most.
+            let weight = self.shown.min(SHOWN);
+            self.mean = (self.mean * (weight - 1) + size) / weight;
+        }
+    }
+
+    fn wanted(&self) -> u32 {
+        if self.shown < SHOWN {
+            return UNKNOWN;
+        }
+        let fit = BYTES / self.mean.max(1);
+        u32::try_from(fit).unwrap_or(MOST).clamp(FEWEST, MOST)
+    }
+
+    /// The link should be opened again: with far less if its events have become large, or far more if
+    /// they are small.
+    #[must_use]
+    pub fn is_off(&self, now: Instant) -> bool {
+        let wanted = self.wanted();
+        let first = self.events == UNKNOWN && self.shown >= SHOWN;
+        let too_much = wanted * 2 < self.events;
+        let too_little = wanted > self.events * 2 && (first || now - self.opened >= STEADY);
+        too_much || too_little
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use iothub::{MessageSource, Offset};
+
+    use super::*;
+
+    fn events(count: usize, size: usize) -> Vec<Event> {
+        let event = Event {
+            partition_offset: Offset::new("0"),
+            sequence: 0,
+            enqueued_ms: 0,
+            device: None,
+            module: None,
+            source: MessageSource::Telemetry,
+            body: vec![b' '; size].into(),
+            content_type: None,
+            content_encoding: None,
+            message_id: None,
+            properties: BTreeMap::new(),
+        };
+        vec![event; count]
+    }
+
+    #[test]
+    fn small_events_come_by_the_hundred_and_large_ones_one_by_one() {
+        let begun = Instant::now();
+        let mut ahead = Ahead::new(begun);
+        assert_eq!(ahead.open(begun), UNKNOWN);
+        ahead.received(&events(8, 250));
+        assert!(!ahead.is_off(begun), "too few to tell");
+        ahead.received(&events(100, 250));
+        assert!(ahead.is_off(begun), "the first number was a guess");
+        let small = ahead.open(begun);
+        assert!(small > 700, "{small}");
+        assert!(!ahead.is_off(begun));
+
+        ahead.received(&events(200, 256 << 10));
+        assert!(ahead.is_off(begun), "at once: memory is at stake");
+        assert_eq!(ahead.open(begun), FEWEST);
+        ahead.received(&events(400, 250));
+        assert!(!ahead.is_off(begun), "speed can wait");
+        assert!(ahead.is_off(begun + STEADY));
+    }
+}
