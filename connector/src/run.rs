@@ -280,6 +280,7 @@ impl Parts {
                 source: endpoint.source.clone(),
                 platform: destination.clone(),
                 start,
+                write: settings.thingworx.write_service,
                 catch_up: settings.iot_hub.event_hubs.catch_up_rate,
                 survey,
                 memory: memory.clone(),

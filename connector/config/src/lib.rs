@@ -26,4 +26,6 @@ pub use messages::{Messages, ValueTime};
 pub use name::{InvalidName, RoutingGroup, ThingName};
 pub use source::{File, digest8};
 pub use store::{Checkpoints, FileStore, KubernetesStore};
-pub use thingworx::{GroupBind, NodeSelection, PlatformService, PlatformTls, Thingworx};
+pub use thingworx::{
+    GroupBind, NodeSelection, PlatformService, PlatformTls, Thingworx, WriteService,
+};

@@ -43,6 +43,10 @@ pub struct Thingworx<S, C> {
     /// Which node a property write goes to. Default: `RoundRobin`.
     #[serde(default)]
     pub node_selection: NodeSelection,
+    /// Service of a Thing by which its properties are written. Default:
+    /// `UpdateSubscribedPropertyValues`.
+    #[serde(default)]
+    pub write_service: WriteService,
     /// Seconds after which the platform gives up a request that it sent to the connector, 5 to 300.
     /// Default 30, the platform's own default; the connector answers 3 s before.
     #[serde(default = "platform_timeout")]
@@ -96,6 +100,18 @@ pub enum NodeSelection {
     PerThing,
 }
 
+/// Service of a Thing by which its properties are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum WriteService {
+    /// By the properties' remote names; what a Thing has no such property for is skipped.
+    #[default]
+    UpdateSubscribedPropertyValues,
+    /// The same in sets of values of one time; for platforms with data ordering enabled.
+    UpdateSubscribedPropertyValuesBatched,
+    /// By the properties' own names, also if the Thing has no subscription for them.
+    UpdatePropertyValues,
+}
+
 fn connection_server() -> ThingName {
     ThingName::try_from("ConnectionServer".to_owned())
         .unwrap_or_else(|_| unreachable!("a constant that is a valid name"))
@@ -121,6 +137,7 @@ impl<S, C> Thingworx<S, C> {
             pipes,
             group_bind,
             node_selection,
+            write_service,
             platform_request_timeout_seconds,
         } = self;
         Thingworx {
@@ -135,6 +152,7 @@ impl<S, C> Thingworx<S, C> {
             pipes,
             group_bind,
             node_selection,
+            write_service,
             platform_request_timeout_seconds,
         }
     }

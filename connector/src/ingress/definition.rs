@@ -8,6 +8,7 @@ use std::{
 };
 
 use alwayson::{BaseType, InfoTable, Request, Value};
+use connector_config::WriteService;
 use rustc_hash::{FxBuildHasher, FxHashMap};
 use tokio::time::Instant;
 
@@ -22,8 +23,17 @@ const MIN_AGE: Duration = Duration::from_secs(10);
 /// without a property must not cost a request every few seconds.
 const VAIN: Duration = Duration::from_secs(60);
 
-/// Remote name → base type.
-type Types = FxHashMap<Arc<str>, BaseType>;
+/// A property that telemetry is written to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Property {
+    /// The name by which it is written: the remote one, or its own.
+    pub written: Arc<str>,
+    /// Its base type.
+    pub base_type: BaseType,
+}
+
+/// Remote name → property.
+type Types = FxHashMap<Arc<str>, Property>;
 
 /// Definitions that are in use, so that Things of one template share them: a hundred thousand Things have
 /// a few dozen. Cheap to clone.
@@ -59,11 +69,10 @@ impl Shapes {
 }
 
 impl Definitions {
-    /// The property with this remote name, and its base type.
+    /// The property with this remote name.
     #[must_use]
-    pub fn find(&self, remote: &str) -> Option<(&Arc<str>, BaseType)> {
-        let (name, base_type) = self.types.get_key_value(remote)?;
-        Some((name, *base_type))
+    pub fn find(&self, remote: &str) -> Option<&Property> {
+        self.types.get(remote)
     }
 
     /// Too old to be relied upon.
@@ -100,12 +109,13 @@ impl Definitions {
     pub async fn fetch(
         platform: &dyn Destination,
         shapes: &Shapes,
+        write: WriteService,
         thing: &str,
         earlier: Option<(&Self, u64)>,
     ) -> Result<Arc<Self>, Unwritten> {
         let definitions = ask(platform, thing, "GetPropertyDefinitions").await?;
         let subscriptions = ask(platform, thing, "GetPropertySubscriptions").await?;
-        let fetched = Self::of_types(shapes.share(join(&definitions, &subscriptions)));
+        let fetched = Self::of_types(shapes.share(join(&definitions, &subscriptions, write)));
         Ok(Arc::new(match earlier {
             Some((earlier, unfit)) => fetched.after(earlier, unfit),
             None => fetched,
@@ -124,7 +134,14 @@ impl Definitions {
     /// Definitions for a test.
     #[cfg(test)]
     pub fn of(types: &[(&str, BaseType)]) -> Self {
-        let types = types.iter().map(|(name, base)| ((*name).into(), *base));
+        let types = types.iter().map(|(name, base_type)| {
+            let written: Arc<str> = (*name).into();
+            let property = Property {
+                written: written.clone(),
+                base_type: *base_type,
+            };
+            (written, property)
+        });
         Self::of_types(Arc::new(types.collect()))
     }
 }
@@ -140,8 +157,8 @@ async fn ask(
 
 /// Every subscribed remote name with the base type of its property. A definition is found by its
 /// remote name, or by its own where the two are the same.
-fn join(definitions: &InfoTable, subscriptions: &InfoTable) -> Types {
-    let mut by_name = HashMap::new();
+fn join(definitions: &InfoTable, subscriptions: &InfoTable, write: WriteService) -> Types {
+    let mut by_name: HashMap<String, (String, BaseType)> = HashMap::new();
     let column = |field| definitions.column(field).unwrap_or(usize::MAX);
     let (name, base, remote) = (
         column("name"),
@@ -153,11 +170,13 @@ fn join(definitions: &InfoTable, subscriptions: &InfoTable) -> Types {
         let Some(base) = text(base).and_then(|name| name.parse::<BaseType>().ok()) else {
             continue;
         };
-        if let Some(name) = text(name) {
-            by_name.entry(name.to_owned()).or_insert(base);
-        }
+        let Some(name) = text(name) else {
+            continue;
+        };
+        let own = || (name.to_owned(), base);
+        by_name.entry(name.to_owned()).or_insert_with(own);
         if let Some(remote) = text(remote).filter(|name| !name.is_empty()) {
-            by_name.insert(remote.to_owned(), base);
+            by_name.insert(remote.to_owned(), own());
         }
     }
     let Some(edge) = subscriptions.column("edgeName") else {
@@ -166,7 +185,20 @@ fn join(definitions: &InfoTable, subscriptions: &InfoTable) -> Types {
     subscriptions
         .rows()
         .filter_map(|row| row.get(edge)?.as_text().map(str::to_owned))
-        .filter_map(|edge| by_name.get(&edge).map(|base| (edge.as_str().into(), *base)))
+        .filter_map(|edge| {
+            let (own, base_type) = by_name.get(&edge)?;
+            let remote: Arc<str> = edge.into();
+            let written = match write {
+                WriteService::UpdateSubscribedPropertyValues
+                | WriteService::UpdateSubscribedPropertyValuesBatched => remote.clone(),
+                WriteService::UpdatePropertyValues => own.as_str().into(),
+            };
+            let property = Property {
+                written,
+                base_type: *base_type,
+            };
+            Some((remote, property))
+        })
         .collect()
 }
 
@@ -198,9 +230,19 @@ mod tests {
         for edge in ["temperature", "spd", "ghost"] {
             subscriptions.push(&[string(edge)]).unwrap();
         }
-        let types = join(&definitions, &subscriptions);
-        assert_eq!(types.get("temperature"), Some(&BaseType::Number));
-        assert_eq!(types.get("spd"), Some(&BaseType::Integer));
+        let types = |write| join(&definitions, &subscriptions, write);
+        let of = |types: &Types, remote: &str| {
+            let Property { written, base_type } = &types[remote];
+            (written.to_string(), *base_type)
+        };
+        let by_own_name = types(WriteService::UpdatePropertyValues);
+        assert_eq!(of(&by_own_name, "spd"), ("Speed".into(), BaseType::Integer));
+        let types = types(WriteService::default());
+        assert_eq!(
+            of(&types, "temperature"),
+            ("temperature".into(), BaseType::Number)
+        );
+        assert_eq!(of(&types, "spd"), ("spd".into(), BaseType::Integer));
         assert_eq!(
             types.len(),
             2,
@@ -235,7 +277,10 @@ mod tests {
     #[test]
     fn things_of_the_same_properties_share_them() {
         let shapes = Shapes::default();
-        let types = |name: &str| Types::from_iter([(Arc::from(name), BaseType::Number)]);
+        let types = |name: &str| {
+            let of = Definitions::of(&[(name, BaseType::Number)]);
+            Types::clone(&of.types)
+        };
         let (one, two) = (shapes.share(types("a")), shapes.share(types("a")));
         assert!(Arc::ptr_eq(&one, &two));
         assert!(!Arc::ptr_eq(&one, &shapes.share(types("b"))));

@@ -262,9 +262,12 @@ impl Delivery {
 
     async fn look_up(&self, earlier: Option<(&Definitions, u64)>) -> Known {
         let Ingress {
-            platform, shapes, ..
+            platform,
+            shapes,
+            write,
+            ..
         } = self.ingress.as_ref();
-        let fetch = || Definitions::fetch(platform.as_ref(), shapes, &self.thing, earlier);
+        let fetch = || Definitions::fetch(platform.as_ref(), shapes, *write, &self.thing, earlier);
         match self.until_settled(Patience::FULL, fetch).await {
             Ok(definitions) => Known::Definitions(definitions),
             Err(_) => Known::Missing(Instant::now()),
@@ -281,7 +284,7 @@ impl Delivery {
         let mut patience = Patience::FULL;
         while let Some(mut part) = todo.pop() {
             let values: usize = part.iter().map(Vec::len).sum();
-            let request = &request(&self.thing, part.iter().flatten());
+            let request = &request(&self.thing, &part, self.ingress.write);
             let write = move || async move {
                 let asked = self.ingress.platform.ask(Kind::Write, request).await;
                 let Asked {

@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 
 use super::{
     decode::{Telemetry, Wrong},
-    definition::Definitions,
+    definition::{Definitions, Property},
     notice::{ConnectionChange, TwinChange},
     twin::{Part, Twin},
     value::value,
@@ -17,7 +17,7 @@ use super::{
 /// One property value on its way to the platform.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PropertyValue {
-    /// Remote property name.
+    /// Name by which the property is written.
     pub name: Arc<str>,
     /// The value, of the property's base type.
     pub value: Value,
@@ -40,14 +40,14 @@ pub struct Mapped {
 impl Mapped {
     /// Adds a value to the last row, or to what does not fit.
     fn put(&mut self, name: &str, json: &Json, time_ms: i64, definitions: &Definitions) {
-        let Some((name, base_type)) = definitions.find(name) else {
+        let Some(Property { written, base_type }) = definitions.find(name) else {
             self.unfit |= mark(name);
             return;
         };
-        match value(base_type, json) {
+        match value(*base_type, json) {
             Ok(value) => {
                 let value = PropertyValue {
-                    name: name.clone(),
+                    name: written.clone(),
                     value,
                     time_ms,
                 };
@@ -59,7 +59,7 @@ impl Mapped {
             Err(needed) => {
                 self.unfit |= mark(name);
                 self.wrong.push(Wrong {
-                    name: name.as_ref().to_owned(),
+                    name: name.to_owned(),
                     wanted: base_type.name(),
                     needed,
                 });
@@ -124,7 +124,7 @@ pub fn twin(change: &TwinChange, twin: &Twin, parts: &[Part], definitions: &Defi
 pub fn connection(change: &ConnectionChange, name: &str, definitions: &Definitions) -> Mapped {
     let mut mapped = Mapped::default();
     let name = property(change.module.as_deref(), name);
-    let base_type = definitions.find(&name).map(|(_, base_type)| base_type);
+    let base_type = definitions.find(&name).map(|found| found.base_type);
     let json = match (base_type, change.connected) {
         (Some(BaseType::String | BaseType::Text), true) => Json::from("connected"),
         (Some(BaseType::String | BaseType::Text), false) => Json::from("disconnected"),

@@ -45,6 +45,8 @@ pub struct Ingress {
     pub messages: std::sync::Arc<connector_config::Messages>,
     /// Where values go.
     pub platform: std::sync::Arc<dyn crate::platform::Destination>,
+    /// By which service values are written.
+    pub write: connector_config::WriteService,
     /// Where to begin in a partition that has never been checkpointed.
     pub start: connector_config::StartPosition,
     /// Events a second that are read from one partition while it is far behind; as fast as can be

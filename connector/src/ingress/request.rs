@@ -1,6 +1,7 @@
 //! Rows of values → requests to the platform. Pure.
 
 use alwayson::{BaseType, Field, InfoTable, Request, Value};
+use connector_config::WriteService;
 
 use super::map::PropertyValue;
 
@@ -29,10 +30,35 @@ pub fn parts(rows: Vec<Vec<PropertyValue>>) -> Vec<Vec<Vec<PropertyValue>>> {
     parts
 }
 
-/// `UpdateSubscribedPropertyValues` with one row per value, in order.
+/// A request that writes these rows, in order. Each row is of one time, as a rule.
 #[must_use]
-pub fn request<'a>(thing: &str, values: impl Iterator<Item = &'a PropertyValue>) -> Request {
-    let mut table = InfoTable::new(vec![
+pub fn request(thing: &str, rows: &[Vec<PropertyValue>], write: WriteService) -> Request {
+    let values = || rows.iter().flatten();
+    match write {
+        WriteService::UpdateSubscribedPropertyValues => call(
+            thing,
+            "UpdateSubscribedPropertyValues",
+            "values",
+            vtq(values()),
+        ),
+        WriteService::UpdatePropertyValues => {
+            call(thing, "UpdatePropertyValues", "values", vtq(values()))
+        }
+        WriteService::UpdateSubscribedPropertyValuesBatched => {
+            let service = "UpdateSubscribedPropertyValuesBatched";
+            call(thing, service, "batches", batches(rows))
+        }
+    }
+}
+
+fn call(thing: &str, service: &str, parameter: &str, table: InfoTable) -> Request {
+    let params = InfoTable::one_row([(parameter, Value::InfoTable(table))]);
+    Request::call(thing, service, Some(params))
+}
+
+/// One row for each value, with its time.
+fn vtq<'a>(values: impl Iterator<Item = &'a PropertyValue>) -> InfoTable {
+    let mut table = InfoTable::new([
         Field::new("name", BaseType::String),
         Field::new("value", BaseType::Variant),
         Field::new("time", BaseType::DateTime),
@@ -52,8 +78,38 @@ pub fn request<'a>(thing: &str, values: impl Iterator<Item = &'a PropertyValue>)
             cells.string("GOOD");
         });
     }
-    let params = InfoTable::one_row([("values", Value::InfoTable(table))]);
-    Request::call(thing, "UpdateSubscribedPropertyValues", Some(params))
+    table
+}
+
+/// One row for each set of values of one time.
+fn batches(rows: &[Vec<PropertyValue>]) -> InfoTable {
+    let mut table = InfoTable::new([
+        Field::new("time", BaseType::DateTime),
+        Field::new("batch", BaseType::InfoTable),
+    ]);
+    let sets = rows
+        .iter()
+        .flat_map(|row| row.chunk_by(|one, next| one.time_ms == next.time_ms));
+    for set in sets {
+        let Some(first) = set.first() else {
+            continue;
+        };
+        let mut batch = InfoTable::new([
+            Field::new("name", BaseType::String),
+            Field::new("value", BaseType::Variant),
+            Field::new("quality", BaseType::String),
+        ]);
+        for PropertyValue { name, value, .. } in set {
+            // Three cells for three fields, and two for two, always fit.
+            let _ = batch.push_cells(|cells| {
+                cells.string(name);
+                cells.variant(value);
+                cells.string("GOOD");
+            });
+        }
+        let _ = table.push(&[Value::DateTime(first.time_ms), Value::InfoTable(batch)]);
+    }
+    table
 }
 
 #[cfg(test)]
@@ -99,5 +155,39 @@ mod tests {
             all
         );
         assert!(super::parts(vec![row(0)]).is_empty());
+    }
+
+    #[test]
+    fn values_of_one_time_stand_together_in_a_batch() {
+        let value = |number, time_ms| PropertyValue {
+            name: "n".into(),
+            value: Value::Integer(number),
+            time_ms,
+        };
+        let rows = [
+            vec![value(1, 7), value(2, 7), value(3, 8)],
+            vec![],
+            vec![value(4, 8)],
+        ];
+        let table = batches(&rows);
+        let sets: Vec<(i64, Vec<String>)> = table
+            .rows()
+            .map(|row| match row.as_slice() {
+                [Value::DateTime(time), Value::InfoTable(batch)] => {
+                    let values = batch.rows().map(|cells| format!("{:?}", cells[1]));
+                    (*time, values.collect())
+                }
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let shown = |number| format!("{:?}", Value::Variant(Box::new(Value::Integer(number))));
+        assert_eq!(
+            sets,
+            [
+                (7, vec![shown(1), shown(2)]),
+                (8, vec![shown(3)]),
+                (8, vec![shown(4)])
+            ]
+        );
     }
 }

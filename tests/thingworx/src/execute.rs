@@ -129,19 +129,10 @@ impl Call<'_> {
         let params = request.params.as_ref();
         match request.target.as_str() {
             "UpdateSubscribedPropertyValues" => {
-                for row in vtq_rows(params, "values")? {
-                    // Unknown names are skipped, and the call still succeeds.
-                    let Some((local, _)) = thing.by_remote_name(&row.property) else {
-                        tracing::debug!(thing = name, property = row.property, "not subscribed");
-                        continue;
-                    };
-                    let write = Write {
-                        property: local.to_owned(),
-                        ..row
-                    };
-                    self.write(model, name, thing, write)?;
-                }
-                Ok(Response::ok())
+                self.subscribed(model, name, thing, vtq_rows(params, "values")?)
+            }
+            "UpdateSubscribedPropertyValuesBatched" => {
+                self.subscribed(model, name, thing, batched_rows(params)?)
             }
             "UpdatePropertyValues" => {
                 for row in vtq_rows(params, "values")? {
@@ -166,6 +157,22 @@ impl Call<'_> {
                 "Service [{other}] does not exist on Thing [{name}]"
             )),
         }
+    }
+
+    fn subscribed(&self, model: &mut Model, name: &str, thing: &Thing, rows: Vec<Write>) -> Done {
+        for row in rows {
+            // Unknown names are skipped, and the call still succeeds.
+            let Some((local, _)) = thing.by_remote_name(&row.property) else {
+                tracing::debug!(thing = name, property = row.property, "not subscribed");
+                continue;
+            };
+            let write = Write {
+                property: local.to_owned(),
+                ..row
+            };
+            self.write(model, name, thing, write)?;
+        }
+        Ok(Response::ok())
     }
 
     fn write(
@@ -252,6 +259,32 @@ fn vtq_rows(params: Option<&InfoTable>, field: &str) -> Result<Vec<Write>, Strin
     let Some(Value::InfoTable(table)) = value else {
         return Err(format!("parameter [{field}] must be an INFOTABLE"));
     };
+    rows_of(&table)
+}
+
+/// Rows of a time and a batch of names, values and qualities.
+fn batched_rows(params: Option<&InfoTable>) -> Result<Vec<Write>, String> {
+    let value = params.and_then(|params| params.get(0, "batches"));
+    let Some(Value::InfoTable(table)) = value else {
+        return Err("parameter [batches] must be an INFOTABLE".into());
+    };
+    let time = table.column("time").ok_or("field [time] is missing")?;
+    let batch = table.column("batch").ok_or("field [batch] is missing")?;
+    let mut writes = Vec::new();
+    for row in table.rows() {
+        let (Value::DateTime(time_ms), Value::InfoTable(batch)) = (&row[time], &row[batch]) else {
+            return Err("a batch needs a time and an INFOTABLE".into());
+        };
+        let rows = rows_of(batch)?.into_iter();
+        writes.extend(rows.map(|write| Write {
+            time_ms: Some(*time_ms),
+            ..write
+        }));
+    }
+    Ok(writes)
+}
+
+fn rows_of(table: &InfoTable) -> Result<Vec<Write>, String> {
     let column = |field: &str| table.column(field);
     let name = column("name").ok_or("field [name] is missing")?;
     let value = column("value").ok_or("field [value] is missing")?;

@@ -302,6 +302,7 @@ impl Member {
             passes: Passes::start(way.clone(), metrics.clone(), id.as_str()),
             platform: way,
             start: connector_config::StartPosition::Earliest,
+            write: connector_config::WriteService::default(),
             catch_up: None,
             survey: survey.clone(),
             memory: Memory::default(),

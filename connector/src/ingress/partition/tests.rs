@@ -305,6 +305,7 @@ async fn world_of(nodes: usize, start: StartPosition) -> World {
         passes: Passes::start(destination.clone(), metrics.clone(), "AzureIot-me"),
         platform: destination,
         start,
+        write: connector_config::WriteService::default(),
         catch_up: None,
         memory: Memory::default(),
         shapes: Shapes::default(),
