@@ -9,7 +9,7 @@ import base64
 import os
 import secrets
 import subprocess
-import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -67,13 +67,17 @@ class Processes:
 
     def end(self, name: str) -> None:
         """Ends it at once: what it leaves behind is part of no measurement."""
-        process = self.running.pop(name)
-        process.kill()
-        process.wait(30)
+        self._kill(self.running.pop(name))
 
     def close(self) -> None:
-        for name in list(self.running):
-            self.end(name)
+        running, self.running = self.running, {}
+        for process in running.values():
+            self._kill(process)
+
+    @staticmethod
+    def _kill(process: subprocess.Popen) -> None:
+        process.kill()
+        process.wait(30)
 
 
 @dataclass(frozen=True)
@@ -165,6 +169,19 @@ class Standins:
         """Appends events; returns once all are there."""
         # A session of its own: a load at a rate goes on beside other questions.
         requests.post(f"http://{HUB}:8090/load", timeout=seconds, json=load).raise_for_status()
+
+    def loading(self, events: int, rate: int) -> threading.Thread:
+        """Appends events at a rate while other things are done; ends with the stand-ins at the latest."""
+        def load() -> None:
+            try:
+                self.load(events / rate + 60, events=events, rate=rate)
+            except requests.RequestException:
+                if self.processes.running:
+                    raise
+
+        thread = threading.Thread(target=load, daemon=True)
+        thread.start()
+        return thread
 
     def _partitions(self) -> list[dict]:
         return self._ask("GET", f"http://{HUB}:8090/partitions")["partitions"]

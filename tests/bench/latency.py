@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import threading
 import time
 
 from bridge import CONNECTOR, RELAY, Standins, Way, eventually
@@ -25,8 +24,7 @@ def once(standins: Standins, way: Way, subject: str) -> dict:
     try:
         eventually(f"the {subject} reads", standins.reading, 30)
         seconds = WARM_SECONDS + MEASURED_SECONDS
-        load = threading.Thread(target=standins.load, kwargs={"events": int(RATE * seconds), "rate": RATE})
-        load.start()
+        load = standins.loading(int(RATE * seconds), RATE)
         time.sleep(WARM_SECONDS)
         standins.clear(way)
         load.join()
