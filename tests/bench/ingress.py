@@ -55,7 +55,7 @@ def latencies() -> dict:
 
 
 ROWS = {
-    "bridge": ("CPU for each event (median of interleaved runs; least to most)", bridge),
+    "bridge": ("CPU for each event (median of interleaved runs; least to most); peers with prefetch/batch", bridge),
     "latency": (f"Latency at {latency.RATE:,} events/s", latencies),
     "memory": ("Peak of resident memory", lambda: memory.measure(QUICK)),
     "scaling": ("CPU for each event as there are more", lambda: scaling.measure_all(1 if QUICK else 3, QUICK)),

@@ -49,10 +49,10 @@ def measure(standins: Standins, ways: list[Way], runs: int) -> dict:
             for subject, of in tallies.items()
         }
         for subject in SUBJECTS:
-            print(f"  {f'{subject}, {way.name}':42} p50 {middle[subject]['p50Us']:7.2f} ms,"
+            print(f"  {f'{subject}, {way.name}':56} p50 {middle[subject]['p50Us']:7.2f} ms,"
                   f" p99 {middle[subject]['p99Us']:7.2f} ms", flush=True)
         ratio = middle[CONNECTOR]["p99Us"] / middle[RELAY]["p99Us"]
-        print(f"  {f'p99 beside the relay, {way.name}':42} {ratio:5.1f} ×", flush=True)
+        print(f"  {f'p99 beside the relay, {way.name}':56} {ratio:5.1f} ×", flush=True)
         result[way.name] = {**{subject: {"p50_ms": of["p50Us"], "p99_ms": of["p99Us"]}
                                for subject, of in middle.items()}, "p99_ratio": ratio, "runs": tallies}
     return result

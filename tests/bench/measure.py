@@ -83,6 +83,6 @@ def show(what: str, runs: list[Run]) -> None:
     run = median(runs)
     least, most = min(one.us for one in runs), max(one.us for one in runs)
     rate = statistics.median(one.rate for one in runs)
-    print(f"  {what:42} {run.us:6.1f} µs = {run.user_us:5.1f} user + {run.system_us:4.1f} system"
-          f" ({least:.1f} to {most:.1f}) {rate:9,.0f} /s, stand-ins' core {run.standins:4.0%},"
+    print(f"  {what:56} {run.us:6.1f} µs = {run.user_us:5.1f} user + {run.system_us:4.1f} system"
+          f" ({least:.1f} to {most:.1f}) {rate:9,.0f} /s, stand-ins {run.standins:4.0%},"
           f" {max(one.peak_mib for one in runs):4.0f} MiB", flush=True)

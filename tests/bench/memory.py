@@ -97,9 +97,9 @@ def measure(quick: bool) -> dict:
         "gone": nodes_gone(600 if SOAK else 20 if quick else 60),
     }
     behind, devices, gone = result["behind"], result["devices"], result["gone"]
-    print(f"  {'32 partitions far behind, 1 to 255 KB':42} {behind['peak_mib']:5.0f} MiB")
-    print(f"  {f'{10_000 if quick else 100_000:,} devices of ten templates':42} {devices['peak_mib']:5.0f} MiB"
+    print(f"  {'32 partitions far behind, 1 to 255 KB':56} {behind['peak_mib']:5.0f} MiB")
+    print(f"  {f'{10_000 if quick else 100_000:,} devices of ten templates':56} {devices['peak_mib']:5.0f} MiB"
           f" (all written 3 times in {devices['seconds']:.0f} s)")
-    print(f"  {f'''all nodes gone for {gone['seconds']:.0f} s''':42} {gone['early_mib']:5.0f} MiB at first,"
+    print(f"  {f'''all nodes gone for {gone['seconds']:.0f} s''':56} {gone['early_mib']:5.0f} MiB at first,"
           f" {gone['late_mib']:.0f} MiB at the end", flush=True)
     return result

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from bridge import GROUP, MEASURED, PLAIN, TLS, Standins, Way, eventually
-from measure import Run, stretch
+import measure
+from bridge import GROUP, MEASURED, Standins, Way, eventually
+from measure import Run
 
 HERE = Path(__file__).parent / "peers"
-# Java compiles what it runs while it runs it; by then little is left to compile.
-WARM_SECONDS = 4.0
+# Java compiles what it runs while it runs it; once it has read so many, little is left to compile. The others
+# are warm at once.
+WARM_EVENTS = {"Java": 500_000}
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,8 @@ class Peer:
     batch: int
 
     def __str__(self) -> str:
-        batch = f", batches of {self.batch}" if self.batch else ""
-        return f"{self.package} ({self.language}), prefetch {self.prefetch}{batch}"
+        batch = f"/{self.batch}" if self.batch else ""
+        return f"{self.language}, {self.package}, {self.prefetch}{batch}"
 
 
 # The first of each is the client's own default.
@@ -74,11 +75,10 @@ def read(standins: Standins, way: Way, peer: Peer) -> Run:
     def warm() -> bool:
         if not standins.processes.alive("peer"):
             raise RuntimeError(f"{peer} has ended: " + standins.processes.tail("peer"))
-        return standins.reading() and standins.read() > 0
+        return standins.reading() and standins.read() >= WARM_EVENTS.get(peer.language, measure.WARM_EVENTS)
 
     try:
-        eventually(f"{peer} reads", warm, 60)
-        time.sleep(WARM_SECONDS)
-        return stretch(standins, pid, [standins.hub_pid], standins.read)
+        eventually(f"{peer} is warm", warm, 120, 0.1)
+        return measure.stretch(standins, pid, [standins.hub_pid], standins.read)
     finally:
         standins.processes.end("peer")

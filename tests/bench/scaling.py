@@ -30,7 +30,7 @@ def series(label: str, points: list[tuple[int, int]], of: int, runs: int) -> dic
     for number, found in measured.items():
         measure.show(f"{number:,} {label}", found)
     costs = [measure.median(found).us for found in measured.values()]
-    print(f"  {f'dearest beside cheapest, {label}':42} {max(costs) / min(costs):5.2f} ×", flush=True)
+    print(f"  {f'dearest beside cheapest, {label}':56} {max(costs) / min(costs):5.2f} ×", flush=True)
     return {"ratio": max(costs) / min(costs), **{str(number): measure.figures(found)
                                                    for number, found in measured.items()}}
 
