@@ -26,7 +26,7 @@ soak: ## The long forms of the scenarios: 10,000 messages through a rolling rest
 	@MESSAGES=10000 tests/e2e/run scenarios -q -s
 
 .PHONY: bench
-bench: ## Measures: sizes, memory, time to ready, CPU per message
+bench: ## Measures: sizes, time to ready, and what an event costs (QUICK=1: a run of each; SOAK=1: long forms)
 	@tests/e2e/run bench
 
 .PHONY: check

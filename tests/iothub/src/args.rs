@@ -65,6 +65,10 @@ pub struct Args {
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:5672")]
     events_amqp: SocketAddr,
 
+    /// Address of the same face without TLS, which the service never has. Left out: none.
+    #[arg(long, value_name = "ADDRESS")]
+    events_plain: Option<SocketAddr>,
+
     /// Address of the MQTT face.
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8883")]
     mqtt: SocketAddr,
@@ -137,6 +141,7 @@ impl Args {
                 mqtt: self.mqtt,
                 hub_amqp: self.hub_amqp,
                 events_amqp: self.events_amqp,
+                events_plain: self.events_plain,
                 https: self.https,
                 events_https: self.events_https,
                 control: self.control,

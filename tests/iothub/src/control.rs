@@ -9,6 +9,7 @@
 //! | `GET /partitions` | | `{"entity", "partitions": [{"id", "begin", "last", "empty", "readers"}]}` |
 //! | `GET /connections` | | open connections per face |
 //! | `GET /receipts` | `after`, `limit` | `{"receipts": […], "next"}`; `next` is the next `after` |
+//! | `POST /load` | a [`Load`] | `{"appended"}`, once all of it is in the stream |
 //! | `POST /faults` | a [`Fault`] | 204 |
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use crate::{
     fault::{FaceName, Fault},
     hub::{Change, DeviceView, Etag, Hub},
     identity::Identity,
+    load::{BadLoad, Load},
     log::{Last, PartitionView, ReaderView},
     refusal::Refusal,
 };
@@ -46,6 +48,7 @@ pub fn router(hub: Arc<Hub>) -> Router {
         .route("/partitions", get(partitions))
         .route("/connections", get(connections))
         .route("/receipts", get(receipts))
+        .route("/load", post(load))
         .route("/faults", post(fault))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(hub)
@@ -178,6 +181,15 @@ async fn receipts(State(hub): Shared, Query(page): Query<Page>) -> Json<Value> {
     let receipts = hub.receipts.after(page.after, limit);
     let next = receipts.last().map_or(page.after, |last| last.n);
     Json(json!({"receipts": receipts, "next": next}))
+}
+
+async fn load(
+    State(hub): Shared,
+    Json(load): Json<Load>,
+) -> Result<Json<Value>, (StatusCode, String)> {
+    let refused = |bad: BadLoad| (StatusCode::BAD_REQUEST, bad.to_string());
+    let appended = load.append(&hub).await.map_err(refused)?;
+    Ok(Json(json!({"appended": appended})))
 }
 
 async fn fault(State(hub): Shared, Json(fault): Json<Fault>) -> StatusCode {

@@ -18,6 +18,7 @@ mod https;
 pub mod hub;
 pub mod identity;
 mod listen;
+pub mod load;
 pub mod log;
 mod mqtt;
 pub mod policy;

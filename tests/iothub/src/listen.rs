@@ -9,7 +9,7 @@ use tokio::{
     time::{sleep, sleep_until, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{either::Either, sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     control, face,
@@ -38,6 +38,8 @@ pub struct Addresses {
     pub hub_amqp: SocketAddr,
     /// The Event Hubs-compatible AMQP; SDKs insist on port 5671.
     pub events_amqp: SocketAddr,
+    /// The same without TLS, as the service has it nowhere: it tells a bench what TLS costs.
+    pub events_plain: Option<SocketAddr>,
     /// REST, and the hub's own AMQP in WebSockets; SDKs insist on port 443.
     pub https: SocketAddr,
     /// The Event Hubs-compatible AMQP in WebSockets, if there is to be any; SDKs insist on port 443.
@@ -87,6 +89,10 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> io::Result<
     let mqtt = bind("mqtt", addresses.mqtt).await?;
     let hub_amqp = bind("hub-amqp", addresses.hub_amqp).await?;
     let events_amqp = bind("events-amqp", addresses.events_amqp).await?;
+    let events_plain = match addresses.events_plain {
+        Some(address) => Some(bind("events-plain", address).await?),
+        None => None,
+    };
     let https = bind("https", addresses.https).await?;
     let events_https = match addresses.events_https {
         Some(address) => Some(bind("events-https", address).await?),
@@ -97,6 +103,10 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> io::Result<
         mqtt: mqtt.local_addr()?,
         hub_amqp: hub_amqp.local_addr()?,
         events_amqp: events_amqp.local_addr()?,
+        events_plain: events_plain
+            .as_ref()
+            .map(TcpListener::local_addr)
+            .transpose()?,
         https: https.local_addr()?,
         events_https: events_https
             .as_ref()
@@ -111,19 +121,31 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> io::Result<
         tasks: TaskTracker::new(),
         shutdown,
     };
-    gate.open(FaceName::Mqtt, mqtt, mqtt::serve);
-    gate.open(FaceName::HubAmqp, hub_amqp, face::serve_hub);
-    gate.open(FaceName::EventsAmqp, events_amqp, face::serve_events);
+    gate.open(FaceName::Mqtt, Door::Tls, mqtt, mqtt::serve);
+    gate.open(FaceName::HubAmqp, Door::Tls, hub_amqp, face::serve_hub);
+    gate.open(
+        FaceName::EventsAmqp,
+        Door::Tls,
+        events_amqp,
+        face::serve_events,
+    );
+    if let Some(plain) = events_plain {
+        gate.open(FaceName::EventsAmqp, Door::Plain, plain, face::serve_events);
+    }
     let (rest, requests) = https::router(&gate.hub);
     gate.spawn(requests);
-    gate.open(FaceName::Https, https, move |hub, stream, connection| {
-        https::serve(rest.clone(), hub, stream, connection)
-    });
+    gate.open(
+        FaceName::Https,
+        Door::Tls,
+        https,
+        move |hub, stream, connection| https::serve(rest.clone(), hub, stream, connection),
+    );
     if let Some(events_https) = events_https {
         let (sockets, requests) = https::events_router(&gate.hub);
         gate.spawn(requests);
         gate.open(
             FaceName::Https,
+            Door::Tls,
             events_https,
             move |hub, stream, connection| https::serve(sockets.clone(), hub, stream, connection),
         );
@@ -148,6 +170,15 @@ async fn bind(face: &str, address: SocketAddr) -> io::Result<TcpListener> {
         .map_err(|error| io::Error::new(error.kind(), format!("{face}: {address}: {error}")))
 }
 
+/// What stands before a face.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Door {
+    Tls,
+    Plain,
+}
+
+type Stream = Either<TlsStream<TcpStream>, TcpStream>;
+
 /// What all accept loops share.
 #[derive(Clone)]
 struct Gate {
@@ -167,9 +198,9 @@ impl Gate {
     }
 
     /// Accepts connections of a face for as long as the stand-in runs.
-    fn open<F, S>(&self, face: FaceName, listener: TcpListener, serve: S)
+    fn open<F, S>(&self, face: FaceName, door: Door, listener: TcpListener, serve: S)
     where
-        S: Fn(Arc<Hub>, TlsStream<TcpStream>, Connection) -> F + Clone + Send + 'static,
+        S: Fn(Arc<Hub>, Stream, Connection) -> F + Clone + Send + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
         let gate = self.clone();
@@ -189,7 +220,7 @@ impl Gate {
                 let (gate2, serve) = (gate.clone(), serve.clone());
                 gate.spawn(async move {
                     let _place = place;
-                    if let Some(stream) = gate2.shake_hands(stream, &connection).await {
+                    if let Some(stream) = gate2.pass(door, stream, &connection).await {
                         serve(Arc::clone(&gate2.hub), stream, connection).await;
                     }
                 });
@@ -197,13 +228,20 @@ impl Gate {
         });
     }
 
+    async fn pass(&self, door: Door, stream: TcpStream, connection: &Connection) -> Option<Stream> {
+        // Without it each small frame waits for the acknowledgement of the one before.
+        let _ = stream.set_nodelay(true);
+        match door {
+            Door::Tls => self.shake_hands(stream, connection).await.map(Either::Left),
+            Door::Plain => Some(Either::Right(stream)),
+        }
+    }
+
     async fn shake_hands(
         &self,
         stream: TcpStream,
         connection: &Connection,
     ) -> Option<TlsStream<TcpStream>> {
-        // Without it each small frame waits for the acknowledgement of the one before.
-        let _ = stream.set_nodelay(true);
         let shaken = connection.dropped.run_until_cancelled(async {
             // A host that is gone does not shake hands either.
             awake(&self.hub, connection).await;

@@ -13,8 +13,10 @@ use tokio_util::sync::CancellationToken;
 /// Bad usage, as in BSD's `sysexits.h`.
 const USAGE: u8 = 64;
 
-#[tokio::main(worker_threads = 2)]
-async fn main() -> ExitCode {
+/// More threads than this the stand-in has no use for.
+const MOST_THREADS: usize = 2;
+
+fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) if error.use_stderr() => return fail(USAGE, &one_line(&error.to_string())),
@@ -29,7 +31,16 @@ async fn main() -> ExitCode {
         Ok(settings) => settings,
         Err(error) => return fail(USAGE, &error.to_string()),
     };
-    match serve(settings).await {
+    // On one core a second thread only takes turns with the first.
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads.min(MOST_THREADS))
+        .enable_all()
+        .build();
+    let ended = runtime
+        .map_err(Into::into)
+        .and_then(|runtime| runtime.block_on(serve(settings)));
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(1, &error.to_string()),
     }
@@ -46,11 +57,12 @@ async fn serve(settings: Settings) -> Result<(), Box<dyn Error>> {
         mqtt,
         hub_amqp,
         events_amqp,
+        events_plain,
         https,
         events_https,
         control,
     } = running.addresses;
-    tracing::info!(%mqtt, %hub_amqp, %events_amqp, %https, ?events_https, %control, "listening");
+    tracing::info!(%mqtt, %hub_amqp, %events_amqp, ?events_plain, %https, ?events_https, %control, "listening");
     tokio::select! {
         _ = term.recv() => tracing::info!("SIGTERM: stopping"),
         _ = int.recv() => tracing::info!("SIGINT: stopping"),

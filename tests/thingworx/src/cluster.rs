@@ -19,6 +19,7 @@ use crate::{
     fault::{Fault, Faults},
     log::{DrawEntry, EventEntry, Log, ValueEntry},
     model::{Model, Thing, is_gateway_template},
+    tally::{Tally, TallyView},
 };
 
 /// What the nodes share, as it is set.
@@ -40,6 +41,9 @@ pub struct ClusterSettings {
     pub request_timeout: Duration,
     /// `NotifyPropertyUpdate` follows a bind after this: 1 s on the platform.
     pub notify_after: Duration,
+    /// Values are counted, not logged: what a bench wants. The name of the property that tells when its
+    /// event came into being.
+    pub count_only: Option<String>,
 }
 
 impl Default for ClusterSettings {
@@ -53,6 +57,7 @@ impl Default for ClusterSettings {
             idle: Duration::from_secs(60),
             request_timeout: Duration::from_secs(30),
             notify_after: Duration::from_secs(1),
+            count_only: None,
         }
     }
 }
@@ -67,6 +72,8 @@ pub struct Cluster {
     pub(crate) model: Mutex<Model>,
     pub(crate) keys: Mutex<BTreeSet<String>>,
     pub(crate) values: Mutex<Log<ValueEntry>>,
+    /// Instead of the log, if it was asked for.
+    pub(crate) tally: Option<Mutex<Tally>>,
     pub(crate) draws: Mutex<Log<DrawEntry>>,
     pub(crate) events: Mutex<Log<EventEntry>>,
     pub(crate) rng: Mutex<StdRng>,
@@ -122,6 +129,10 @@ impl Cluster {
             model: Mutex::new(Model::with_extensions()),
             keys: Mutex::new(settings.app_keys.clone()),
             values: Mutex::new(Log::new(LOG)),
+            tally: settings
+                .count_only
+                .as_deref()
+                .map(|stamp| Mutex::new(Tally::new(stamp))),
             draws: Mutex::new(Log::new(LOG)),
             events: Mutex::new(Log::new(LOG)),
             rng: Mutex::new(StdRng::seed_from_u64(settings.seed)),
@@ -140,6 +151,21 @@ impl Cluster {
     /// Defines a Thing.
     pub fn define(&self, name: &str, thing: Thing) {
         lock(&self.model).put(name, thing);
+    }
+
+    /// Defines many Things of few kinds, which they share: `{prefix}0`, `{prefix}1`, … are of the kinds in
+    /// turn.
+    pub fn generate(&self, prefix: &str, count: usize, kinds: Vec<Thing>) {
+        let kinds: Vec<Arc<Thing>> = kinds.into_iter().map(Arc::new).collect();
+        let mut model = lock(&self.model);
+        for (number, kind) in kinds.iter().cycle().take(count).enumerate() {
+            model.put(&format!("{prefix}{number}"), Arc::clone(kind));
+        }
+    }
+
+    /// How many values were taken and how old they were, if they are counted and not logged.
+    pub fn tally(&self) -> Option<TallyView> {
+        self.tally.as_ref().map(|tally| lock(tally).view())
     }
 
     /// Asks one of those who have bound a Thing, as a user of the platform does.

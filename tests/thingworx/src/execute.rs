@@ -44,6 +44,7 @@ pub(crate) fn execute(
             cluster,
             node,
             sender,
+            taken_ms: now_ms(),
         }
         .run(request)
     };
@@ -69,6 +70,7 @@ struct Call<'a> {
     cluster: &'a Arc<Cluster>,
     node: usize,
     sender: String,
+    taken_ms: i64,
 }
 
 impl Call<'_> {
@@ -83,7 +85,7 @@ impl Call<'_> {
         let Some((name, thing)) = model.thing(&request.entity) else {
             return Err(format!("Thing [{}] does not exist", request.entity));
         };
-        let (name, thing) = (name.to_owned(), thing.clone());
+        let (name, thing) = (name.to_owned(), Arc::clone(thing));
         match (request.method, request.characteristic) {
             (Method::Post, Characteristic::EVENTS) => {
                 drop(model);
@@ -127,6 +129,9 @@ impl Call<'_> {
 
     fn service(&self, model: &mut Model, name: &str, thing: &Thing, request: &Request) -> Done {
         let params = request.params.as_ref();
+        if let (Some(tally), true) = (&self.cluster.tally, request.target.starts_with("Update")) {
+            lock(tally).request();
+        }
         match request.target.as_str() {
             "UpdateSubscribedPropertyValues" => {
                 self.subscribed(model, name, thing, vtq_rows(params, "values")?)
@@ -166,9 +171,12 @@ impl Call<'_> {
                 tracing::debug!(thing = name, property = row.property, "not subscribed");
                 continue;
             };
-            let write = Write {
-                property: local.to_owned(),
-                ..row
+            let write = match local == row.property {
+                true => row,
+                false => Write {
+                    property: local.to_owned(),
+                    ..row
+                },
             };
             self.write(model, name, thing, write)?;
         }
@@ -203,19 +211,19 @@ impl Call<'_> {
                 value.base_type().name()
             ));
         }
-        let taken_ms = now_ms();
-        let time_ms = time_ms.unwrap_or(taken_ms);
-        let quality = quality.unwrap_or_else(|| "GOOD".into());
-        lock(&self.cluster.values).push(ValueEntry {
-            taken_ms,
-            node: self.node,
-            thing: name.into(),
-            property: property.as_str().into(),
-            value: to_json(&value).to_string().into(),
-            time_ms,
-            quality: quality.as_str().into(),
-            gateway: self.sender.as_str().into(),
-        });
+        match &self.cluster.tally {
+            Some(tally) => lock(tally).value(&property, &value),
+            None => lock(&self.cluster.values).push(ValueEntry {
+                taken_ms: self.taken_ms,
+                node: self.node,
+                thing: name.into(),
+                property: property.as_str().into(),
+                value: to_json(&value).to_string().into(),
+                time_ms: time_ms.unwrap_or(self.taken_ms),
+                quality: quality.as_deref().unwrap_or("GOOD").into(),
+                gateway: self.sender.as_str().into(),
+            }),
+        }
         model.set(name, &property, value);
         Ok(())
     }
@@ -291,19 +299,23 @@ fn rows_of(table: &InfoTable) -> Result<Vec<Write>, String> {
     let (time, quality) = (column("time"), column("quality"));
     table
         .rows()
-        .map(|row| {
-            let property = row[name]
-                .as_text()
-                .ok_or("field [name] is no text")?
-                .to_owned();
-            let time_ms = time.and_then(|at| match row[at] {
+        .map(|mut row| {
+            let mut take = |column: usize| std::mem::replace(&mut row[column], Value::Nothing);
+            let Value::Text(_, property) = take(name) else {
+                return Err("field [name] is no text".to_owned());
+            };
+            let value = take(value);
+            let time_ms = time.and_then(|at| match take(at) {
                 Value::DateTime(ms) => Some(ms),
                 _ => None,
             });
-            let quality = quality.and_then(|at| row[at].as_text().map(str::to_owned));
+            let quality = quality.and_then(|at| match take(at) {
+                Value::Text(_, text) => Some(text),
+                _ => None,
+            });
             Ok(Write {
                 property,
-                value: row[value].clone(),
+                value,
                 time_ms,
                 quality,
             })

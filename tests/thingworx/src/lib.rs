@@ -16,11 +16,13 @@ mod model;
 mod node;
 mod rest;
 mod socket;
+mod tally;
 
 pub use cluster::{Cluster, ClusterSettings, Login};
 pub use draw::NoAnswer;
 pub use fault::Fault;
 pub use model::{Property, Remote, Service, Thing};
+pub use tally::TallyView;
 
 use std::{net::SocketAddr, sync::Arc};
 

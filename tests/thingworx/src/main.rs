@@ -48,15 +48,33 @@ struct Args {
     /// An edge must answer within so many seconds.
     #[arg(long, env = "THINGWORX_REQUEST_TIMEOUT_S", default_value_t = 30)]
     request_timeout_s: u64,
+    /// Counts values and their ages instead of logging each.
+    #[arg(long, env = "THINGWORX_COUNT_ONLY")]
+    count_only: bool,
+    /// With `--count-only`: the property that tells when its event came into being, in microseconds of
+    /// the machine's monotonic clock.
+    #[arg(long, env = "THINGWORX_STAMP", default_value = "stamp")]
+    stamp: String,
 }
 
-#[tokio::main(worker_threads = 2)]
-async fn main() -> ExitCode {
+/// More threads than this the stand-in has no use for.
+const MOST_THREADS: usize = 2;
+
+fn main() -> ExitCode {
     let args = Args::parse();
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .init();
-    match start(args).await {
+    // On one core a second thread only takes turns with the first.
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads.min(MOST_THREADS))
+        .enable_all()
+        .build();
+    let ended = runtime
+        .map_err(Into::into)
+        .and_then(|runtime| runtime.block_on(start(args)));
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("thingworx-standin: {error}");
@@ -86,6 +104,7 @@ async fn start(args: Args) -> Result<(), Box<dyn std::error::Error>> {
         seed,
         draw_delay: Duration::from_millis(args.draw_delay_ms),
         request_timeout: Duration::from_secs(args.request_timeout_s),
+        count_only: args.count_only.then_some(args.stamp),
         ..ClusterSettings::default()
     };
     let shutdown = CancellationToken::new();

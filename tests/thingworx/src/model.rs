@@ -1,6 +1,9 @@
 //! The model that all nodes share: Things with properties, remote services and configuration.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use alwayson::{BaseType, Value, json::to_json};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -90,8 +93,11 @@ impl Thing {
     /// A property by the name that the edge uses.
     #[must_use]
     pub fn by_remote_name(&self, remote: &str) -> Option<(&str, &Property)> {
+        // Most have the same name on both sides.
         self.properties
-            .iter()
+            .get_key_value(remote)
+            .into_iter()
+            .chain(&self.properties)
             .find(|(name, property)| property.remote_name(name) == Some(remote))
             .map(|(name, property)| (name.as_str(), property))
     }
@@ -155,8 +161,10 @@ pub struct Service {
 /// All Things and their values.
 #[derive(Debug, Default)]
 pub struct Model {
-    things: HashMap<String, Thing>,
-    values: HashMap<(String, String), Value>,
+    /// Things that are made alike share what they are.
+    things: HashMap<String, Arc<Thing>>,
+    /// Thing → property → value.
+    values: HashMap<String, HashMap<String, Value>>,
 }
 
 impl Model {
@@ -169,21 +177,23 @@ impl Model {
     }
 
     /// Defines a Thing, or defines it again; its values stay where the properties do.
-    pub fn put(&mut self, name: &str, thing: Thing) {
-        self.values
-            .retain(|(of, property), _| of != name || thing.properties.contains_key(property));
+    pub fn put(&mut self, name: &str, thing: impl Into<Arc<Thing>>) {
+        let thing = thing.into();
+        if let Some(values) = self.values.get_mut(name) {
+            values.retain(|property, _| thing.properties.contains_key(property));
+        }
         self.things.insert(name.to_owned(), thing);
     }
 
     /// Removes a Thing and its values.
-    pub fn remove(&mut self, name: &str) -> Option<Thing> {
-        self.values.retain(|(of, _), _| of != name);
+    pub fn remove(&mut self, name: &str) -> Option<Arc<Thing>> {
+        self.values.remove(name);
         self.things.remove(name)
     }
 
     /// A Thing by its name, or by `*` and its identifier.
     #[must_use]
-    pub fn thing(&self, name: &str) -> Option<(&str, &Thing)> {
+    pub fn thing(&self, name: &str) -> Option<(&str, &Arc<Thing>)> {
         match name.strip_prefix('*') {
             None => self.things.get_key_value(name),
             Some(identifier) => self
@@ -201,14 +211,23 @@ impl Model {
 
     /// Sets a property.
     pub fn set(&mut self, thing: &str, property: &str, value: Value) {
-        self.values
-            .insert((thing.to_owned(), property.to_owned()), value);
+        let known = self
+            .values
+            .get_mut(thing)
+            .and_then(|of| of.get_mut(property));
+        match known {
+            Some(known) => *known = value,
+            None => {
+                let of = self.values.entry(thing.to_owned()).or_default();
+                of.insert(property.to_owned(), value);
+            }
+        }
     }
 
     /// The present value of a property.
     #[must_use]
     pub fn get(&self, thing: &str, property: &str) -> Option<&Value> {
-        self.values.get(&(thing.to_owned(), property.to_owned()))
+        self.values.get(thing)?.get(property)
     }
 
     /// All present values of a Thing as JSON.

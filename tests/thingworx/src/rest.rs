@@ -30,6 +30,7 @@ use crate::{
     draw,
     fault::Fault,
     model::Thing,
+    tally::TallyView,
 };
 
 pub(crate) fn router(cluster: Shared) -> Router {
@@ -44,6 +45,8 @@ pub(crate) fn router(cluster: Shared) -> Router {
         )
         .route("/Thingworx/Things/{thing}/Services/{service}", post(call))
         .route("/standin/things", get(things).put(define_many))
+        .route("/standin/generate", post(generate))
+        .route("/standin/tally", get(tally).delete(clear_tally))
         .route("/standin/endpoints", get(endpoints))
         .route("/standin/log/values", get(values))
         .route("/standin/log/draws", get(draws))
@@ -113,7 +116,7 @@ async fn thing(
     };
     let values = model.all(name);
     Ok(Json(json!({
-        "name": name, "definition": thing, "values": values, "isConnected": connected
+        "name": name, "definition": **thing, "values": values, "isConnected": connected
     })))
 }
 
@@ -134,6 +137,34 @@ async fn define_many(
         cluster.define(&name, thing);
     }
     StatusCode::OK
+}
+
+/// Many Things of few kinds.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Generate {
+    /// What their names begin with; a number from 0 follows.
+    prefix: String,
+    /// How many.
+    count: usize,
+    /// What they are, in turn.
+    things: Vec<Thing>,
+}
+
+async fn generate(
+    State(cluster): State<Shared>,
+    Json(generate): Json<Generate>,
+) -> Result<StatusCode, Failure> {
+    let Generate {
+        prefix,
+        count,
+        things,
+    } = generate;
+    if things.is_empty() {
+        return fail(StatusCode::BAD_REQUEST, "things: at least one");
+    }
+    cluster.generate(&prefix, count, things);
+    Ok(StatusCode::OK)
 }
 
 async fn remove(State(cluster): State<Shared>, Path(name): Path<String>) -> StatusCode {
@@ -336,6 +367,21 @@ const fn page() -> usize {
 
 async fn values(State(cluster): State<Shared>, Query(at): Query<PageQuery>) -> impl IntoResponse {
     Json(lock(&cluster.values).page(at.after, at.limit))
+}
+
+async fn tally(State(cluster): State<Shared>) -> Result<Json<TallyView>, Failure> {
+    match cluster.tally() {
+        Some(tally) => Ok(Json(tally)),
+        None => fail(StatusCode::NOT_FOUND, "values are logged, not counted"),
+    }
+}
+
+async fn clear_tally(State(cluster): State<Shared>) -> StatusCode {
+    match &cluster.tally {
+        Some(tally) => lock(tally).clear(),
+        None => return StatusCode::NOT_FOUND,
+    }
+    StatusCode::OK
 }
 
 async fn draws(State(cluster): State<Shared>, Query(at): Query<PageQuery>) -> impl IntoResponse {

@@ -97,7 +97,14 @@ pub(crate) async fn serve<S>(
             }
             _ = reset.recv() => break,
             changed = faults.changed() => if changed.is_err() { break },
-            Some(bytes) = queue.recv() => if sink.send(Frame::binary(bytes)).await.is_err() { break },
+            Some(bytes) = queue.recv() => {
+                // What waits goes out together: a call of the system for each answer is most of its cost.
+                let mut sent = sink.feed(Frame::binary(bytes)).await;
+                while sent.is_ok() && let Ok(bytes) = queue.try_recv() {
+                    sent = sink.feed(Frame::binary(bytes)).await;
+                }
+                if sent.is_err() || sink.flush().await.is_err() { break }
+            }
             frame = timeout(wait, stream.next()) => {
                 let next = match frame {
                     Err(_) => Next::Close(CloseCode::Away, "idle".into()),

@@ -129,6 +129,10 @@ impl Performative {
         if body.is_empty() {
             return Ok(Self::Heartbeat);
         }
+        // One comes for every event that is delivered, and nothing in it matters here.
+        if body.first_chunk() == Some(&[0x00, 0x53, DISPOSITION]) {
+            return Ok(Self::Disposition);
+        }
         let (code, value) = described(take_value(&mut body)?)?;
         let mut fields = Fields::of(value)?;
         let missing =

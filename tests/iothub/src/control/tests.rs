@@ -200,3 +200,19 @@ async fn connections_are_counted_per_face() {
     );
     assert_eq!(face.ask("GET /health", None).await.status, 200);
 }
+
+#[tokio::test]
+async fn a_load_is_in_the_stream_when_it_is_answered() {
+    let face = Face::new().await;
+    let load = json!({"events": 30, "devices": 3, "rate": 100_000});
+    let done = face.ask("POST /load", Some(load)).await;
+    assert_eq!(
+        (done.status, &done.body["appended"]),
+        (200, &Value::from(30))
+    );
+    let endpoint = face.hub.endpoint();
+    let stored: usize = endpoint.partitions.iter().map(|p| p.kept().len()).sum();
+    assert_eq!(stored, 30);
+    let refused = face.ask("POST /load", Some(json!({"events": 1, "devices": 0})));
+    assert_eq!(refused.await.status, 400);
+}

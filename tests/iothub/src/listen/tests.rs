@@ -29,6 +29,7 @@ async fn start(shutdown: &CancellationToken) -> (Running, CertificateDer<'static
             mqtt: free,
             hub_amqp: free,
             events_amqp: free,
+            events_plain: Some(free),
             https: free,
             events_https: None,
             control: free,

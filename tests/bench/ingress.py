@@ -1,0 +1,85 @@
+"""What the ingress river costs: CPU for each event, rate, latency, memory, beside what merely reading costs others.
+
+Source and sink run on one core, what is measured on another. Prints a table, and writes all figures as JSON.
+`QUICK=1` takes a run of each where there are five, and leaves TLS out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+import latency
+import measure
+import memory
+import peers
+import scaling
+from bridge import PLAIN, TLS
+from machine import cores
+
+QUICK = os.environ.get("QUICK") == "1"
+RUNS = 1 if QUICK else 5
+WAYS = [PLAIN] if QUICK else [PLAIN, TLS]
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "azure-iot-hub-connector"
+# The fastest reader takes a hundred thousand a second and more, for as long as it warms up and is measured.
+EVENTS = 3_000_000
+
+
+def bridge() -> dict:
+    """The whole bridge, plain and by TLS, in turn with what merely reads the same events."""
+    with memory.bench() as standins:
+        standins.define(1_000)
+        standins.load(events=EVENTS)
+        best = {language: min(settings, key=lambda peer: peers.read(standins, PLAIN, peer).us) if not QUICK
+                else settings[1] for language, settings in peers.PEERS.items()}
+        subjects = {f"whole bridge, {way.name}": (measure.bridge, way) for way in WAYS}
+        for peer in best.values():
+            subjects |= {f"{peer}, {way.name}": (lambda standins, way, peer=peer: peers.read(standins, way, peer), way)
+                         for way in WAYS}
+        runs: dict[str, list[measure.Run]] = {name: [] for name in subjects}
+        for _ in range(RUNS):
+            for name, (run, way) in subjects.items():
+                runs[name].append(run(standins, way))
+        for name, of in runs.items():
+            measure.show(name, of)
+        return {name: measure.figures(of) for name, of in runs.items()}
+
+
+def latencies() -> dict:
+    with memory.bench() as standins:
+        standins.define(1_000)
+        return latency.measure(standins, WAYS, 1 if QUICK else 3)
+
+
+ROWS = {
+    "bridge": ("CPU for each event (median of interleaved runs; least to most); peers with prefetch/batch", bridge),
+    "latency": (f"Latency at {latency.RATE:,} events/s", latencies),
+    "memory": ("Peak of resident memory", lambda: memory.measure(QUICK)),
+    "scaling": ("CPU for each event as there are more", lambda: scaling.measure_all(1 if QUICK else 3, QUICK)),
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path, default=CACHE / "bench.json", help="where all figures go")
+    parser.add_argument("rows", nargs="*", choices=[*ROWS, []], help="only these; all if none is named")
+    arguments = parser.parse_args()
+    if cores() < 2:
+        print("the bench needs two cores: one for source and sink, one for what is measured", file=sys.stderr)
+        return 1
+    figures = {}
+    for name in arguments.rows or ROWS:
+        title, row = ROWS[name]
+        print(f"\n{title}", flush=True)
+        figures[name] = row()
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        arguments.json.write_text(json.dumps(figures, indent=1))
+    print(f"\nall figures: {arguments.json}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
