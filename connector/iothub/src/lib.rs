@@ -31,6 +31,7 @@ mod token;
 pub use c2d::{Ack, C2dMessage, C2dSender, HubAmqpSettings};
 pub use connection_string::{
     ConnectionStringError, EventHubsConnectionString, HubConnectionString,
+    Parts as ConnectionStringParts,
 };
 pub use error::{Class, HubError, Taken};
 pub use event::{Event, MessageSource};

@@ -7,11 +7,12 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{Ingress, partition};
-use crate::claim::Claim;
+use crate::claim::{BlobStore, Claim, begun};
 
 /// The running partitions.
 pub struct Readers {
     ingress: Ingress,
+    blobs: Option<BlobStore>,
     running: HashMap<PartitionId, Running>,
 }
 
@@ -21,11 +22,12 @@ struct Running {
 }
 
 impl Readers {
-    /// Reads nothing yet.
+    /// Reads nothing yet. With `blobs` checkpoints are kept there, and not where the claims are.
     #[must_use]
-    pub fn new(ingress: Ingress) -> Self {
+    pub fn new(ingress: Ingress, blobs: Option<BlobStore>) -> Self {
         Self {
             ingress,
+            blobs,
             running: HashMap::new(),
         }
     }
@@ -33,9 +35,18 @@ impl Readers {
     /// Reads the claimed partition until it is handed over or the claim is lost.
     pub fn take(&mut self, claim: Box<dyn Claim>) {
         let partition = claim.partition().clone();
+        let claim = match &self.blobs {
+            Some(blobs) => Box::new(blobs.over(self.ingress.source.identity(), claim)),
+            None => claim,
+        };
         let stop = CancellationToken::new();
         let ingress = self.ingress.clone();
-        let task = tokio::spawn(partition::run(ingress, claim, stop.clone()));
+        let stopped = stop.clone();
+        let task = tokio::spawn(async move {
+            if let Some(claim) = begun(claim, &stopped).await {
+                partition::run(ingress, claim, stopped).await;
+            }
+        });
         self.running.insert(partition, Running { stop, task });
     }
 
