@@ -35,11 +35,14 @@ pub(super) fn render(spec: &Validated, settings: &str) -> (Vec<Volume>, Vec<Volu
     }];
     let mut mounts = vec![mount("settings", mount::SETTINGS_DIR)];
     let hub = &spec.iot_hub;
-    let secrets = vec![
+    let mut secrets = vec![
         secret(&spec.thingworx.app_key, mount::APP_KEY),
         secret(&hub.connection_string, mount::HUB_CONNECTION),
         secret(&hub.event_hubs.connection_string, mount::EVENTS_CONNECTION),
     ];
+    if let Some(blobs) = spec.checkpoints.blobs() {
+        secrets.push(secret(&blobs.connection_string, mount::STORAGE_CONNECTION));
+    }
     // Projected as folders, not as single files, so that a running pod sees a changed value.
     volumes.push(projected("secrets", secrets));
     mounts.push(mount("secrets", mount::SECRETS_DIR));
