@@ -8,11 +8,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from azure.core.exceptions import AzureError, ResourceNotFoundError
-from azure.storage.blob import BlobServiceClient
+from azure.storage.blob import BlobServiceClient, generate_container_sas
 from cluster import eventually
 from fleet import Fleet
 from process import CONNECTOR, Bench
@@ -40,8 +41,12 @@ class Storage:
         (bench.folder / "storage").write_text(f"AccountName={ACCOUNT};AccountKey={key};BlobEndpoint={endpoint}")
         wrong = base64.b64encode(secrets.token_bytes(32)).decode()
         (bench.folder / "denied").write_text(f"AccountName={ACCOUNT};AccountKey={wrong};BlobEndpoint={endpoint}")
-        service = BlobServiceClient(endpoint, {"account_name": ACCOUNT, "account_key": key}, retry_total=0,
-                                    connection_verify=str(bench.folder / "ca.crt"))
+        signature = generate_container_sas(
+            ACCOUNT, CONTAINER, account_key=key, permission="rcw", expiry=datetime.now(UTC) + timedelta(hours=1))
+        (bench.folder / "signature").write_text(f"BlobEndpoint={endpoint};SharedAccessSignature={signature}")
+        self.hidden = [key, wrong, signature]
+        service = BlobServiceClient(endpoint, {"account_name": ACCOUNT, "account_key": key},
+                                    retry_total=3, retry_backoff_factor=0.2, connection_verify=str(bench.folder / "ca.crt"))
         self.container = service.get_container_client(CONTAINER)
         eventually("storage answers", self.answers, 60)
 
@@ -153,14 +158,21 @@ def test_storage_that_hangs_loses_nothing_and_is_caught_up_with(bench: Bench, st
     assert counts(bench, devices).out_of_order == 0
 
 
-def test_a_planned_end_stores_the_exact_position_so_that_nothing_comes_twice(
+def test_a_planned_end_stores_the_exact_position_and_a_signature_opens_it_as_well_as_a_key(
     bench: Bench, storage: Storage, devices: Fleet
 ):
     twice = counts(bench, devices).twice
     sending = devices.telemetry(100, 80)
     assert bench.end(CONNECTOR) == 0, bench.log()
-    bench.connector(checkpoints=storage.settings())
+    bench.connector(checkpoints=storage.settings("signature"))
     sending.wait(60)
     eventually("every message has arrived", lambda: counts(bench, devices).lost == 0, 60)
     assert counts(bench, devices).twice == twice
     assert counts(bench, devices).out_of_order == 0
+    eventually("all checkpoints are at the newest event", lambda: storage.behind() == 0, 40)
+
+
+def test_neither_key_nor_signature_is_in_any_log(bench: Bench, storage: Storage):
+    log = (bench.folder / f"{CONNECTOR}.log").read_text()
+    assert "CheckpointStoreDenied" in log, "nothing was logged"
+    assert not [secret for secret in storage.hidden if secret in log]

@@ -220,7 +220,12 @@ impl Claim for BlobClaim {
 
     async fn release(&mut self, mark: Option<&Mark>) -> Result<(), ClaimError> {
         if let Some(mark) = mark {
-            match self.save(mark).await {
+            let mut saved = self.save(mark).await;
+            if matches!(saved, Err(ClaimError::Unavailable(_))) {
+                // Once more: there is no later, and an idle connection may just have been closed.
+                saved = self.save(mark).await;
+            }
+            match saved {
                 Ok(()) => {}
                 Err(ClaimError::Lost) => return Err(ClaimError::Lost),
                 Err(ClaimError::Unavailable(error)) => {

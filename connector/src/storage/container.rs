@@ -53,10 +53,11 @@ impl Container {
             endpoint,
             access,
         } = connection;
+        // Time runs out here and not in the library, which has several words for it.
         let options = ClientOptions::new()
             .with_allow_http(endpoint.scheme() == "http")
-            .with_timeout(CALL)
-            .with_connect_timeout(CALL);
+            .with_timeout(CALL * 2)
+            .with_connect_timeout(CALL * 2);
         // Our callers know better when to try again, and a repeated write could meet itself.
         let retry = RetryConfig {
             max_retries: 0,

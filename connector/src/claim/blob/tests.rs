@@ -296,6 +296,8 @@ enum Fault {
     LosesAnswers,
     /// It does nothing.
     Away,
+    /// It does nothing once, as over a connection that was idle for too long.
+    AwayOnce,
 }
 
 /// A store with faults.
@@ -327,7 +329,10 @@ impl ObjectStore for Faulty {
         options: PutOptions,
     ) -> object_store::Result<PutResult> {
         let fault = *self.fault.lock().unwrap();
-        if fault == Some(Fault::Away) {
+        if fault == Some(Fault::AwayOnce) {
+            *self.fault.lock().unwrap() = None;
+        }
+        if matches!(fault, Some(Fault::Away | Fault::AwayOnce)) {
             return Err(no_answer());
         }
         let done = self.inner.put_opts(path, payload, options).await;
@@ -432,7 +437,12 @@ async fn a_store_that_is_away_is_told_and_the_claim_stays_held() {
         a.save(&at(1)).await,
         Err(ClaimError::Unavailable(_))
     ));
-    // The hand-over is exact all the same: the claim takes the position along.
+    set(&fault, Some(Fault::AwayOnce));
     a.release(Some(&at(2))).await.unwrap();
-    assert_eq!(*world.released.lock().unwrap(), Some(at(2)));
+    assert_eq!(world.record().await.mark, Some(at(2)), "tried once more");
+
+    set(&fault, Some(Fault::Away));
+    // The hand-over is exact all the same: the claim takes the position along.
+    a.release(Some(&at(3))).await.unwrap();
+    assert_eq!(*world.released.lock().unwrap(), Some(at(3)));
 }
