@@ -47,6 +47,8 @@ pub enum Part {
     Group,
     /// Leases of members and partitions.
     Claims,
+    /// The store of checkpoints, where that is not the Leases.
+    Checkpoints,
     /// Reading of partitions.
     Ingress,
     /// Where the hub's built-in endpoint is.

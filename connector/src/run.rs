@@ -1,21 +1,20 @@
 //! Start, ready and stop, in this order:
 //!
-//! settings → member Lease → hub proven → platform nodes → own Thing → routing group → group bind →
-//! claims. And back: not ready → hub Thing unbound → requests served out while claims are handed over →
-//! own Thing unbound → closed.
+//! settings → member Lease → hub proven → store of checkpoints proven → platform nodes → own Thing →
+//! routing group → group bind → claims. And back: not ready → hub Thing unbound → requests served out
+//! while claims are handed over → own Thing unbound → closed.
 
 mod endpoint;
 mod hub;
 mod reading;
 mod stage;
+mod store;
 mod watched;
 
 use std::{net::SocketAddr, num::NonZeroU8, sync::Arc, time::Duration};
 
 use alwayson::{BindState, Node, TlsSettings};
-use connector_config::{Checkpoints, Phase, RoutingGroup, Settings};
-use k8s_openapi::api::coordination::v1::Lease;
-use kube::Api;
+use connector_config::{Phase, RoutingGroup, Settings};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout},
@@ -25,7 +24,6 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     admin,
     args::Args,
-    claim::FileStore,
     egress::{OwnNames, Requests, Server},
     identity::Identity,
     ingress::{Ingress, Memory, Passes, Shapes},
@@ -40,6 +38,7 @@ use endpoint::Endpoint;
 use hub::Hubs;
 use reading::Reading;
 use stage::{Retry, until};
+use store::{ClaimStore, Cluster, Store};
 
 /// No request for so long, and none in flight: nobody has the old bind in mind any more.
 const QUIET: Duration = Duration::from_secs(2);
@@ -70,18 +69,6 @@ impl RunError {
     }
 }
 
-/// Where claims and checkpoints are kept, opened.
-enum Store {
-    Kubernetes(Box<Cluster>),
-    File(FileStore),
-}
-
-/// Leases of the pod's namespace, and whose members share them.
-struct Cluster {
-    leases: Api<Lease>,
-    store: connector_config::KubernetesStore,
-}
-
 /// Runs the connector until `stop`, then drains.
 ///
 /// # Errors
@@ -98,7 +85,7 @@ pub async fn run(
     let end = CancellationToken::new();
     let (address, admin) = serve_admin(args.listen, &metrics, &reporter, &end).await?;
     tracing::info!(thing = %identity.member(), %address, hub = %settings.hub_thing_name, "starting");
-    let store = open_store(&settings).await?;
+    let store = Store::open(&settings.checkpoints, &identity, &reporter).await?;
     let parts = Parts {
         settings,
         identity,
@@ -122,25 +109,6 @@ async fn serve_admin(
     admin::serve(listen, metrics.clone(), reporter.clone(), end.clone())
         .await
         .map_err(|error| RunError::System(format!("--listen {listen}: {error}")))
-}
-
-async fn open_store(settings: &Settings) -> Result<Store, RunError> {
-    match &settings.checkpoints {
-        Checkpoints::Kubernetes(store) => {
-            let client = kube::Client::try_default().await.map_err(|error| {
-                RunError::Settings(format!(
-                    "checkpoints.kubernetes: no Kubernetes here: {error}"
-                ))
-            })?;
-            Ok(Store::Kubernetes(Box::new(Cluster {
-                leases: Api::default_namespaced(client),
-                store: store.clone(),
-            })))
-        }
-        Checkpoints::File(file) => FileStore::open(&file.path)
-            .map(Store::File)
-            .map_err(|error| RunError::Settings(error.to_string())),
-    }
 }
 
 /// The ways to the hub and to the platform, as the settings say.
@@ -174,7 +142,7 @@ impl Parts {
         let on_stop = stopping.clone();
         tokio::pin!(stop);
         let life = async {
-            let member = self.join(&store, &on_stop, &member_end).await;
+            let member = self.join(&store.claims, &on_stop, &member_end).await;
             self.work(store, outside, &on_stop).await;
             // The Lease goes last: until then others know who holds what.
             member_end.cancel();
@@ -196,11 +164,11 @@ impl Parts {
     /// The member's Lease, with Kubernetes.
     async fn join(
         &self,
-        store: &Store,
+        store: &ClaimStore,
         stopping: &CancellationToken,
         end: &CancellationToken,
     ) -> Option<tokio::task::JoinHandle<()>> {
-        let Store::Kubernetes(cluster) = store else {
+        let ClaimStore::Kubernetes(cluster) = store else {
             return None;
         };
         let Cluster { leases, store } = &**cluster;
@@ -235,6 +203,16 @@ impl Parts {
             return;
         };
         reporter.partitions_total(endpoint.partitions.len());
+        if let Some(blobs) = &store.blobs {
+            let retry = Retry {
+                reporter,
+                part: Part::Checkpoints,
+            };
+            let prove = || blobs.prove(endpoint.source.identity());
+            if until(stopping, retry, prove).await.is_none() {
+                return;
+            }
+        }
 
         reporter.phase(Phase::Connecting);
         let requests = Requests::new();

@@ -16,6 +16,8 @@ pub const APP_KEY: &str = "/etc/connector/secrets/thingworx-app-key";
 pub const HUB_CONNECTION: &str = "/etc/connector/secrets/hub-connection-string";
 /// Connection string of the hub's built-in endpoint.
 pub const EVENTS_CONNECTION: &str = "/etc/connector/secrets/events-connection-string";
+/// Connection string of the storage account with the checkpoints.
+pub const STORAGE_CONNECTION: &str = "/etc/connector/secrets/storage-connection-string";
 
 /// Folder of the certificates.
 pub const CA_DIR: &str = "/etc/connector/ca";

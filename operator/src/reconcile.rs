@@ -183,7 +183,7 @@ impl Reconciler {
                 return scaled.label(done);
             }
         };
-        let references = references(&spec.thingworx, &spec.iot_hub);
+        let references = references(&spec.thingworx, &spec.iot_hub, spec.checkpoints.blobs());
         let (resolved, retry) = resolve(
             &self.client,
             &self.stores,

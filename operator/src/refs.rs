@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use connector_config::{IotHub, Thingworx};
+use connector_config::{BlobContainer, IotHub, Thingworx};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
@@ -72,6 +72,7 @@ impl Reference {
 pub fn references(
     thingworx: &Thingworx<SecretSource, CertificateSource>,
     iot_hub: &IotHub<SecretSource, CertificateSource>,
+    blobs: Option<&BlobContainer<SecretSource>>,
 ) -> Vec<Reference> {
     let platform_ca = thingworx.tls.as_ref().and_then(|tls| tls.ca.as_ref());
     let hub_ca = iot_hub.tls.as_ref().and_then(|tls| tls.ca.as_ref());
@@ -81,10 +82,16 @@ pub fn references(
         ("iotHub.connectionString", Some(&iot_hub.connection_string)),
         ("iotHub.eventHubs.connectionString", events),
     ];
+    let storage = blobs.map(|blobs| {
+        let field = "checkpoints.azureBlob.connectionString";
+        (field, &blobs.connection_string)
+    });
     let certificates = [("thingworx.tls.ca", platform_ca), ("iotHub.tls.ca", hub_ca)];
     secrets
         .into_iter()
-        .filter_map(|(field, source)| Some(Reference::secret(field, source?)))
+        .filter_map(|(field, source)| Some((field, source?)))
+        .chain(storage)
+        .map(|(field, source)| Reference::secret(field, source))
         .chain(
             certificates
                 .into_iter()

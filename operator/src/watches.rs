@@ -235,7 +235,10 @@ fn of_resource(stores: &Stores, change: &Change<'_, Connector>) -> Vec<Trigger> 
     let key = ObjectKey::of(object);
     let refers = match change.new {
         Some(DeserializeGuard(Ok(resource))) => {
-            references(&resource.spec.thingworx, &resource.spec.iot_hub)
+            let spec = &resource.spec;
+            let blobs = spec.checkpoints.as_ref();
+            let blobs = blobs.and_then(|checkpoints| checkpoints.azure_blob.as_ref());
+            references(&spec.thingworx, &spec.iot_hub, blobs)
         }
         _ => Vec::new(),
     };

@@ -7,7 +7,7 @@
 mod golden;
 
 use golden::{golden, resource, root};
-use operator::api::{ValidationError, crd, validate};
+use operator::api::{CheckpointStore, ValidationError, crd, validate};
 
 #[test]
 fn the_crd_in_the_repository_and_in_the_chart_is_what_the_types_say() {
@@ -51,5 +51,45 @@ fn a_routing_group_of_null_or_nothing_is_refused_and_one_left_out_is_not() {
     for empty in ["  routingGroup: \"\"\n", "  routingGroup: \" \"\n"] {
         let refused = with(empty).unwrap_err();
         assert!(refused.to_string().contains("routingGroup"), "{refused}");
+    }
+}
+
+#[test]
+fn checkpoints_have_one_store_and_none_given_is_kubernetes() {
+    let with = |checkpoints: &str| {
+        let text = std::fs::read_to_string(root().join("crds/examples/minimal.yaml")).unwrap();
+        let field = format!("  hubThingName: FactoryHub\n{checkpoints}");
+        let text = text.replace("  hubThingName: FactoryHub\n", &field);
+        validate(&resource(&text).unwrap().spec)
+            .map(|spec| spec.checkpoints)
+            .map_err(|error| error.to_string())
+    };
+    let blob = |container: &str| {
+        format!(
+            "azureBlob: {{container: {container}, connectionString: \
+             {{secretKeyRef: {{name: s, key: k}}}}}}"
+        )
+    };
+    for kubernetes in ["", "  checkpoints: {kubernetes: {}}\n"] {
+        assert_eq!(with(kubernetes), Ok(CheckpointStore::Kubernetes));
+    }
+    let blobs = with(&format!("  checkpoints: {{{}}}\n", blob("marks"))).unwrap();
+    assert_eq!(blobs.blobs().unwrap().container, "marks");
+    for (wrong, says) in [
+        (
+            "{}".to_owned(),
+            "spec.checkpoints is not right: names no store",
+        ),
+        (
+            format!("{{kubernetes: {{}}, {}}}", blob("marks")),
+            "spec.checkpoints is not right: names two",
+        ),
+        (
+            format!("{{{}}}", blob("Marks")),
+            "spec.checkpoints.azureBlob.container is not right",
+        ),
+    ] {
+        let error = with(&format!("  checkpoints: {wrong}\n")).unwrap_err();
+        assert!(error.contains(says), "{wrong}: {error}");
     }
 }

@@ -29,7 +29,7 @@ fn rendered(owner: &Owner, spec: &Validated, secret: &[u8]) -> Vec<Child> {
         image: "registry.example.com/azure-iot-hub-connector:1".into(),
         pull_policy: PullPolicy::IfNotPresent,
     };
-    let references = references(&spec.thingworx, &spec.iot_hub);
+    let references = references(&spec.thingworx, &spec.iot_hub, spec.checkpoints.blobs());
     let values = references.iter().map(|reference| (reference, secret));
     let digest = SecretDigest::of(&owner.uid, values);
     desired(owner, spec, &digest, &defaults).unwrap()
@@ -41,7 +41,7 @@ fn one(children: &[Child], kind: ChildKind) -> &Child {
 
 #[test]
 fn the_examples_render_what_they_always_did() {
-    for example in ["minimal", "full"] {
+    for example in ["minimal", "full", "azure-blob"] {
         let (owner, spec) = spec(example);
         let objects: Vec<String> = rendered(&owner, &spec, b"secret")
             .iter()

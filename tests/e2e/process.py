@@ -23,12 +23,12 @@ class Bench:
     """Stand-ins and a connector as processes on loopback addresses."""
 
     def __init__(self, folder: Path, network: str):
-        self.hub_host, self.events_host, self.platform = (f"{network}.{last}" for last in (1, 2, 3))
+        self.hub_host, self.events_host, self.platform, self.storage = (f"{network}.{last}" for last in (1, 2, 3, 4))
         self.folder = folder
         self.processes: dict[str, subprocess.Popen] = {}
         self.app_key, policy_key = secrets.token_hex(16), base64.b64encode(secrets.token_bytes(32)).decode()
         authority = trustme.CA()
-        issued = authority.issue_cert(self.hub_host, self.events_host, self.platform)
+        issued = authority.issue_cert(self.hub_host, self.events_host, self.platform, self.storage)
         self.ca = authority.cert_pem.bytes().decode()
         chain = "".join(one.bytes().decode() for one in issued.cert_chain_pems)
         files = {
@@ -55,18 +55,19 @@ class Bench:
         eventually("the platform's stand-in is ready", self.thingworx.ready, 20)
         eventually("the hub's stand-in is ready", self.hub.ready, 20)
 
-    def start(self, program: str, *arguments: object, name: str = "") -> None:
+    def start(self, program: str, *arguments: object, name: str = "", **variables: str) -> None:
         log = (self.folder / f"{name or program}.log").open("a")
         self.processes[name or program] = subprocess.Popen(
-            [PROGRAMS / program, *map(str, arguments)], stderr=log, stdout=log)
+            [PROGRAMS / program, *map(str, arguments)], stderr=log, stdout=log, env=os.environ | variables)
 
     def connector(
         self, routing_group: str = "", *, name: str = CONNECTOR, port: int = 9090, start: str = "Earliest",
-        events: bool = True, way: str = "",
+        events: bool = True, way: str = "", checkpoints: str = "",
     ) -> None:
         """Starts a connector; one of another name keeps checkpoints of its own. Without `events` it asks the hub
         where the built-in endpoint is; `way` are more settings of `iotHub`."""
         given = f"connectionString: {{file: {self.folder}/events}}, " if events else ""
+        checkpoints = checkpoints or f"{{file: {{path: {self.folder}/{name}.json}}}}"
         settings = self.folder / f"{name}.yaml"
         settings.write_text(f"""
 hubThingName: FactoryHub
@@ -81,7 +82,7 @@ iotHub:
   {way}
   messages: {{time: Property, timeField: at, connectionProperty: online}}
   tls: {{ca: {{file: {self.folder}/ca.crt}}}}
-checkpoints: {{file: {{path: {self.folder}/{name}.json}}}}
+checkpoints: {checkpoints}
 """)
         self.start(CONNECTOR, "--config", settings, "--listen", f"{self.platform}:{port}", name=name)
 

@@ -25,7 +25,7 @@ pub use member::{MemberReport, Phase, ReportClass};
 pub use messages::{Messages, ValueTime};
 pub use name::{InvalidName, RoutingGroup, ThingName};
 pub use source::{File, digest8};
-pub use store::{Checkpoints, FileStore, KubernetesStore};
+pub use store::{BlobContainer, BlobStore, Checkpoints, FileStore, KubernetesStore};
 pub use thingworx::{
     GroupBind, NodeSelection, PlatformService, PlatformTls, Thingworx, WriteService,
 };

@@ -120,6 +120,10 @@ pub fn parse(text: &str) -> Result<Settings, LoadError> {
         .iot_hub
         .check()
         .map_err(|fault| value("iotHub", fault))?;
+    settings
+        .checkpoints
+        .check()
+        .map_err(|fault| value("checkpoints", fault))?;
     Ok(settings)
 }
 
@@ -167,6 +171,24 @@ checkpoints: {kubernetes: {connector: factory, connectorUid: 1-2-3}}
         let left_out = parse(&text).unwrap();
         assert_eq!(left_out.iot_hub.event_hubs.connection_string, None);
         assert_eq!(parse(&left_out.to_yaml().unwrap()).unwrap(), left_out);
+    }
+
+    #[test]
+    fn checkpoints_in_blobs_are_read_with_and_without_claims_in_kubernetes() {
+        let kubernetes = "kubernetes: {connector: factory, connectorUid: 1-2-3}";
+        for claims in [
+            "",
+            ", kubernetes: {connector: factory, connectorUid: 1-2-3}",
+        ] {
+            let blob =
+                format!("azureBlob: {{container: marks, connectionString: {{file: /s}}{claims}}}");
+            let settings = parse(&GOOD.replacen(kubernetes, &blob, 1)).unwrap();
+            assert_eq!(parse(&settings.to_yaml().unwrap()).unwrap(), settings);
+            let Checkpoints::AzureBlob(store) = settings.checkpoints else {
+                panic!("{blob}");
+            };
+            assert_eq!(store.kubernetes.is_some(), !claims.is_empty());
+        }
     }
 
     #[test]
@@ -260,6 +282,21 @@ checkpoints: {kubernetes: {connector: factory, connectorUid: 1-2-3}}
                 "kubernetes: {connector: factory, connectorUid: 1-2-3}",
                 "etcd: {}",
                 "checkpoints",
+            ),
+            (
+                "kubernetes: {connector: factory, connectorUid: 1-2-3}",
+                "azureBlob: {container: Marks, connectionString: {file: /secrets/storage}}",
+                "checkpoints.azureBlob.container: \"Marks\" is no name",
+            ),
+            (
+                "kubernetes: {connector: factory, connectorUid: 1-2-3}",
+                "azureBlob: {container: marks}",
+                "checkpoints.azureBlob: missing field `connectionString`",
+            ),
+            (
+                "kubernetes: {connector: factory, connectorUid: 1-2-3}",
+                "azureBlob: {container: marks, connectionString: {file: /s}, accountUrl: x}",
+                "accountUrl: no such field",
             ),
         ];
         for (from, to, expected) in cases {

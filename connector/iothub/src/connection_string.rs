@@ -219,7 +219,7 @@ fn host(part: &'static str, name: &str) -> Result<String, ConnectionStringError>
 }
 
 /// The parts of a connection string. Names are compared without case, as Microsoft's libraries do.
-struct Parts<'a> {
+pub struct Parts<'a> {
     form: &'static str,
     parts: Vec<(&'a str, &'a str)>,
 }
@@ -233,7 +233,11 @@ impl fmt::Debug for Parts<'_> {
 }
 
 impl<'a> Parts<'a> {
-    fn read(text: &'a str, form: &'static str) -> Result<Self, ConnectionStringError> {
+    /// Takes a connection string apart. `form` is what a whole one looks like, for errors.
+    ///
+    /// # Errors
+    /// [`ConnectionStringError::NotNamed`].
+    pub fn read(text: &'a str, form: &'static str) -> Result<Self, ConnectionStringError> {
         let mut parts = Vec::new();
         for (place, piece) in text.trim().split(';').enumerate() {
             let piece = piece.trim();
@@ -260,13 +264,25 @@ impl<'a> Parts<'a> {
             .map(|(_, value)| *value)
     }
 
-    fn get(&self, part: &'static str) -> Result<&'a str, ConnectionStringError> {
+    /// The value of a part that is needed.
+    ///
+    /// # Errors
+    /// If it is missing, empty or there twice.
+    pub fn get(&self, part: &'static str) -> Result<&'a str, ConnectionStringError> {
+        self.find(part)?.ok_or(ConnectionStringError::Missing {
+            part,
+            form: self.form,
+        })
+    }
+
+    /// The value of a part that may be left out.
+    ///
+    /// # Errors
+    /// If it is empty or there twice.
+    pub fn find(&self, part: &'static str) -> Result<Option<&'a str>, ConnectionStringError> {
         let mut values = self.values(part);
         let Some(value) = values.next() else {
-            return Err(ConnectionStringError::Missing {
-                part,
-                form: self.form,
-            });
+            return Ok(None);
         };
         if values.next().is_some() {
             return Err(ConnectionStringError::Twice { part });
@@ -274,7 +290,7 @@ impl<'a> Parts<'a> {
         if value.is_empty() {
             return Err(ConnectionStringError::Empty { part });
         }
-        Ok(value)
+        Ok(Some(value))
     }
 
     fn policy(&self) -> Result<(String, SecretKey), ConnectionStringError> {
@@ -290,14 +306,26 @@ impl<'a> Parts<'a> {
         Ok((policy, SecretKey::new(key)))
     }
 
-    fn refuse(&self, part: &'static str, why: &'static str) -> Result<(), ConnectionStringError> {
+    /// A part whose presence shows that the string is for something else.
+    ///
+    /// # Errors
+    /// [`ConnectionStringError::Unsuitable`] if it is there.
+    pub fn refuse(
+        &self,
+        part: &'static str,
+        why: &'static str,
+    ) -> Result<(), ConnectionStringError> {
         match self.values(part).next() {
             Some(_) => Err(ConnectionStringError::Unsuitable { part, why }),
             None => Ok(()),
         }
     }
 
-    fn only(&self, known: &[&str]) -> Result<(), ConnectionStringError> {
+    /// Nothing but these parts.
+    ///
+    /// # Errors
+    /// [`ConnectionStringError::Unknown`].
+    pub fn only(&self, known: &[&str]) -> Result<(), ConnectionStringError> {
         for (name, _) in &self.parts {
             if !known.iter().any(|known| name.eq_ignore_ascii_case(known)) {
                 let name = shown(name);

@@ -37,6 +37,7 @@ pub use amqp::HubAmqpSettings;
 pub use c2d::{Ack, C2dMessage, C2dSender};
 pub use connection_string::{
     ConnectionStringError, EventHubsConnectionString, HubConnectionString,
+    Parts as ConnectionStringParts,
 };
 pub use error::{Class, HubError, Taken};
 pub use event::{Event, MessageSource};

@@ -1,9 +1,12 @@
 //! Claims: a member's hold on one partition, with an epoch and the checkpoint.
 //!
 //! With Kubernetes a claim is a Lease ([`lease`]); every write of it carries the `resourceVersion` that
-//! was last seen, so a claim that was lost cannot be written. A single process holds all partitions and
-//! keeps its checkpoints in a file ([`file`]).
+//! was last seen, so a claim that was lost cannot be written. A single process holds all partitions
+//! ([`solo`]) and keeps its checkpoints in a file ([`file`]). Over either kind of hold, the checkpoint can
+//! be kept in a blob of Azure Storage instead ([`blob`]).
 
+mod begin;
+mod blob;
 mod file;
 mod keeper;
 mod lease;
@@ -18,10 +21,12 @@ use iothub::{Epoch, PartitionId};
 
 use crate::ingress::Mark;
 
+pub use begin::begun;
+pub use blob::BlobStore;
 pub use file::{FileStore, FileStoreError};
 pub use keeper::{Keeper, Lags};
 pub use lease::Claims;
-pub use solo::read_all;
+pub use solo::{SoloClaim, read_all};
 
 /// Why a claim could not be written.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -46,6 +51,11 @@ pub trait Claim: Send {
     /// How long to wait after attaching before the first write, until whatever an earlier owner has in
     /// flight is done.
     fn fence(&self) -> Duration;
+    /// Makes the claim ready to be read: [`Self::mark`] counts only after it. Tried again while the store
+    /// is away.
+    async fn begin(&mut self) -> Result<(), ClaimError> {
+        Ok(())
+    }
     /// Stores the low-water mark.
     async fn save(&mut self, mark: &Mark) -> Result<(), ClaimError>;
     /// Whether the claim still names us.

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{Ingress, partition};
-use crate::claim::Claim;
+use crate::claim::{BlobStore, Claim, begun};
 
 /// Starts a task.
 type Spawn = dyn Fn(BoxFuture<'static, ()>) -> JoinHandle<()> + Send + Sync;
@@ -17,6 +17,7 @@ type Spawn = dyn Fn(BoxFuture<'static, ()>) -> JoinHandle<()> + Send + Sync;
 pub struct Readers {
     ingress: Arc<Ingress>,
     spawn: Box<Spawn>,
+    blobs: Option<BlobStore>,
     running: HashMap<PartitionId, Running>,
 }
 
@@ -26,21 +27,23 @@ struct Running {
 }
 
 impl Readers {
-    /// Reads nothing yet.
+    /// Reads nothing yet. With `blobs` checkpoints are kept there, and not where the claims are.
     #[must_use]
-    pub fn new(ingress: Ingress) -> Self {
-        Self::spawning(ingress, tokio::spawn)
+    pub fn new(ingress: Ingress, blobs: Option<BlobStore>) -> Self {
+        Self::spawning(ingress, blobs, tokio::spawn)
     }
 
     /// Reads nothing yet; starts tasks in a way of the caller's own.
     #[must_use]
     pub fn spawning(
         ingress: Ingress,
+        blobs: Option<BlobStore>,
         spawn: impl Fn(BoxFuture<'static, ()>) -> JoinHandle<()> + Send + Sync + 'static,
     ) -> Self {
         Self {
             ingress: Arc::new(ingress),
             spawn: Box::new(spawn),
+            blobs,
             running: HashMap::new(),
         }
     }
@@ -48,9 +51,18 @@ impl Readers {
     /// Reads the claimed partition until it is handed over or the claim is lost.
     pub fn take(&mut self, claim: Box<dyn Claim>) {
         let partition = claim.partition().clone();
+        let claim = match &self.blobs {
+            Some(blobs) => Box::new(blobs.over(self.ingress.source.identity(), claim)),
+            None => claim,
+        };
         let stop = CancellationToken::new();
         let ingress = self.ingress.clone();
-        let task = (self.spawn)(Box::pin(partition::run(ingress, claim, stop.clone())));
+        let stopped = stop.clone();
+        let task = (self.spawn)(Box::pin(async move {
+            if let Some(claim) = begun(claim, &stopped).await {
+                partition::run(ingress, claim, stopped).await;
+            }
+        }));
         self.running.insert(partition, Running { stop, task });
     }
 

@@ -123,7 +123,7 @@ impl Hubs {
     }
 }
 
-fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(
+pub(super) fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(
     field: &'static str,
     file: &File,
 ) -> Result<T, RunError> {

@@ -5,12 +5,12 @@ use connector_config::StartPosition;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Cluster, Store,
     endpoint::{Endpoint, Endpoints},
     stage::{Retry, until},
+    store::{ClaimStore, Cluster, Store},
 };
 use crate::{
-    claim::{self, Claims, Keeper, Lags},
+    claim::{self, Claim, Claims, Keeper, Lags, SoloClaim},
     identity::Identity,
     ingress::{Ingress, Readers, Survey},
     metrics::Metrics,
@@ -66,7 +66,8 @@ impl<F: Fn(&Endpoint, StartPosition, Survey) -> Ingress> Reading<'_, F> {
         let stop_here = stop.child_token();
         let (source, partitions) = (endpoint.source.clone(), endpoint.partitions.clone());
         let survey = Survey::start(source, partitions, stop_here.clone());
-        let readers = Readers::new((self.ingress)(endpoint, start, survey.clone()));
+        let ingress = (self.ingress)(endpoint, start, survey.clone());
+        let readers = Readers::new(ingress, self.store.blobs.clone());
         let reading = self.read(endpoint, readers, survey, stop_here.clone());
         tokio::pin!(reading);
         tokio::select! {
@@ -85,8 +86,8 @@ impl<F: Fn(&Endpoint, StartPosition, Survey) -> Ingress> Reading<'_, F> {
             return Some(StartPosition::Earliest);
         }
         let source = endpoint.source.identity();
-        let elsewhere = match &self.store {
-            Store::Kubernetes(cluster) => {
+        let elsewhere = match &self.store.claims {
+            ClaimStore::Kubernetes(cluster) => {
                 let claims = self.claims(cluster, endpoint);
                 let retry = Retry {
                     reporter: self.reporter,
@@ -94,7 +95,9 @@ impl<F: Fn(&Endpoint, StartPosition, Survey) -> Ingress> Reading<'_, F> {
                 };
                 until(stop, retry, || claims.are_elsewhere()).await?
             }
-            Store::File(store) => store.is_elsewhere(source),
+            ClaimStore::File(store) => store.is_elsewhere(source),
+            // Positions in blobs are found by their endpoint alone.
+            ClaimStore::Solo => false,
         };
         if !elsewhere {
             return Some(self.start);
@@ -124,8 +127,8 @@ impl<F: Fn(&Endpoint, StartPosition, Survey) -> Ingress> Reading<'_, F> {
         stop: CancellationToken,
     ) {
         let partitions = endpoint.partitions.clone();
-        match &self.store {
-            Store::Kubernetes(cluster) => {
+        match &self.store.claims {
+            ClaimStore::Kubernetes(cluster) => {
                 let keeper = Keeper::new(
                     cluster.leases.clone(),
                     self.claims(cluster, endpoint),
@@ -141,9 +144,17 @@ impl<F: Fn(&Endpoint, StartPosition, Survey) -> Ingress> Reading<'_, F> {
                 );
                 keeper.run(readers, stop).await;
             }
-            Store::File(store) => {
-                let source = endpoint.source.identity().clone();
-                claim::read_all(store.clone(), source, partitions, readers, stop).await;
+            ClaimStore::File(store) => {
+                let claims = partitions.into_iter().map(|partition| {
+                    Box::new(store.claim(endpoint.source.identity(), partition)) as Box<dyn Claim>
+                });
+                claim::read_all(claims, readers, stop).await;
+            }
+            ClaimStore::Solo => {
+                let claims = partitions
+                    .into_iter()
+                    .map(|partition| Box::new(SoloClaim::new(partition)) as Box<dyn Claim>);
+                claim::read_all(claims, readers, stop).await;
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The custom resource: what a user writes and what the operator answers.
 
 mod asked;
+mod checkpoints;
 pub mod condition;
 pub mod crd;
 mod pod;
@@ -10,10 +11,9 @@ mod status;
 mod validation;
 
 pub use asked::Asked;
+pub use checkpoints::{CheckpointStore, Checkpoints, KubernetesCheckpoints};
 pub use pod::{Pod, PullPolicy, PullSecret, Quantity, Resources};
-pub use resource::{
-    AzureIotHubConnector, AzureIotHubConnectorSpec, Checkpoints, KubernetesCheckpoints,
-};
+pub use resource::{AzureIotHubConnector, AzureIotHubConnectorSpec};
 pub use source::{CertificateSource, KeyRef, SecretSource};
 pub use status::{
     AzureIotHubConnectorStatus, LastError, MAX_MEMBERS, MemberStatus, PartitionStatus,

@@ -8,7 +8,7 @@ use connector_config::{IotHub, Thingworx};
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::{Asked, AzureIotHubConnectorStatus, CertificateSource, Pod, SecretSource};
+use super::{Asked, AzureIotHubConnectorStatus, CertificateSource, Checkpoints, Pod, SecretSource};
 
 /// What the connector does: which Thing, which platform, which hub.
 #[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -98,7 +98,15 @@ use super::{Asked, AzureIotHubConnectorStatus, CertificateSource, Pod, SecretSou
         "(has(self.thingworx.endpoints) && size(self.thingworx.endpoints) > 0) != \
          has(self.thingworx.service)"
     )
-    .message("give either thingworx.endpoints (at least one) or thingworx.service, not both")
+    .message("give either thingworx.endpoints (at least one) or thingworx.service, not both"),
+    validation = Rule::new(
+        "!has(self.checkpoints) || \
+         has(self.checkpoints.kubernetes) != has(self.checkpoints.azureBlob)"
+    )
+    .message(
+        "give exactly one of checkpoints.kubernetes and checkpoints.azureBlob; a kubernetes that an \
+         earlier version filled in is removed by kubernetes: null beside azureBlob"
+    )
 )]
 pub struct AzureIotHubConnectorSpec {
     /// Number of connector pods. Default 1. Use 2 or more so that nothing is refused while a node is
@@ -133,33 +141,13 @@ pub struct AzureIotHubConnectorSpec {
     pub iot_hub: IotHub<SecretSource, CertificateSource>,
 
     /// Where the position in each partition of the hub is kept. Default: in Leases of this namespace.
-    #[serde(default)]
-    pub checkpoints: Checkpoints,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Checkpoints")]
+    pub checkpoints: Option<Checkpoints>,
 
     /// How the pods run: image, resources, placement. Everything has a default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<Pod>,
-}
-
-/// Where the position in each partition is kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum Checkpoints {
-    /// In Leases of this namespace, one for each partition. They stay when the resource is deleted, so
-    /// that a connector made anew for the same hub and consumer group goes on where this one stopped;
-    /// delete them with `kubectl delete lease -l
-    /// app.kubernetes.io/component=claim,app.kubernetes.io/instance=<name>` to start over.
-    Kubernetes(KubernetesCheckpoints),
-}
-
-/// Nothing to say yet; write `{}`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct KubernetesCheckpoints {}
-
-impl Default for Checkpoints {
-    fn default() -> Self {
-        Self::Kubernetes(KubernetesCheckpoints {})
-    }
 }
 
 const fn one_replica() -> i32 {

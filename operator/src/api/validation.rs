@@ -3,7 +3,7 @@
 use connector_config::{IotHub, RoutingGroup, ThingName, Thingworx};
 
 use super::{
-    Asked, AzureIotHubConnectorSpec, CertificateSource, Checkpoints, Pod, SecretSource,
+    Asked, AzureIotHubConnectorSpec, CertificateSource, CheckpointStore, Pod, SecretSource,
     condition::Reason,
 };
 
@@ -21,7 +21,7 @@ pub struct Validated {
     /// The way to the hub.
     pub iot_hub: IotHub<SecretSource, CertificateSource>,
     /// Where positions are kept.
-    pub checkpoints: Checkpoints,
+    pub checkpoints: CheckpointStore,
     /// How the pods run.
     pub pod: Pod,
 }
@@ -93,6 +93,8 @@ pub fn validate(spec: &AzureIotHubConnectorSpec) -> Result<Validated, Validation
     };
     thingworx.check().map_err(below("thingworx"))?;
     iot_hub.check().map_err(below("iotHub"))?;
+    let checkpoints = CheckpointStore::try_from(checkpoints)
+        .map_err(|(name, what): (String, String)| field(&name, &format!("is not right: {what}")))?;
     Ok(Validated {
         replicas,
         hub_thing,

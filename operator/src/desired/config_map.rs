@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use connector_config::{Checkpoints, File, KubernetesStore, Settings, digest8};
+use connector_config::{BlobStore, Checkpoints, File, KubernetesStore, Settings, digest8};
 use k8s_openapi::api::core::v1::ConfigMap;
 
 use super::{Owner, RenderError};
 use crate::{
-    api::{self, Validated},
+    api::{CheckpointStore, Validated},
     mount,
 };
 
@@ -21,7 +21,18 @@ pub fn settings(owner: &Owner, spec: &Validated) -> Settings {
     if let Some(events) = &mut iot_hub.event_hubs.connection_string {
         *events = File::at(mount::EVENTS_CONNECTION);
     }
-    let api::Checkpoints::Kubernetes(api::KubernetesCheckpoints {}) = spec.checkpoints;
+    let claims = KubernetesStore {
+        connector: owner.name.clone(),
+        connector_uid: owner.uid.clone(),
+    };
+    let checkpoints = match &spec.checkpoints {
+        CheckpointStore::Kubernetes => Checkpoints::Kubernetes(claims),
+        CheckpointStore::AzureBlob(blobs) => Checkpoints::AzureBlob(BlobStore {
+            container: blobs.container.clone(),
+            connection_string: File::at(mount::STORAGE_CONNECTION),
+            kubernetes: Some(claims),
+        }),
+    };
     Settings {
         hub_thing_name: spec.hub_thing.clone(),
         routing_group: spec.routing_group.clone(),
@@ -30,10 +41,7 @@ pub fn settings(owner: &Owner, spec: &Validated) -> Settings {
             |_| File::at(mount::PLATFORM_CA),
         ),
         iot_hub,
-        checkpoints: Checkpoints::Kubernetes(KubernetesStore {
-            connector: owner.name.clone(),
-            connector_uid: owner.uid.clone(),
-        }),
+        checkpoints,
     }
 }
 

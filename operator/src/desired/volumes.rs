@@ -41,6 +41,9 @@ pub(super) fn render(spec: &Validated, settings: &str) -> (Vec<Volume>, Vec<Volu
     ];
     let events = hub.event_hubs.connection_string.as_ref();
     secrets.extend(events.map(|source| secret(source, mount::EVENTS_CONNECTION)));
+    if let Some(blobs) = spec.checkpoints.blobs() {
+        secrets.push(secret(&blobs.connection_string, mount::STORAGE_CONNECTION));
+    }
     // Projected as folders, not as single files, so that a running pod sees a changed value.
     volumes.push(projected("secrets", secrets));
     mounts.push(mount("secrets", mount::SECRETS_DIR));

@@ -12,6 +12,7 @@ use axum::{
 use serde_json::{Value, json};
 
 use super::*;
+use crate::claim::BlobStore;
 
 type Leases = Arc<Mutex<BTreeMap<String, Value>>>;
 type Answer = Result<Json<Value>, (StatusCode, Json<Value>)>;
@@ -221,4 +222,37 @@ async fn a_connector_that_has_read_another_endpoint_knows_it() {
         late.are_elsewhere().await.unwrap(),
         "other partitions may not be claimed here yet"
     );
+}
+
+/// With checkpoints in blobs the Lease still decides who may write them, and at a hand-over knows the position
+/// too, so that a connector can change its store at any time.
+#[tokio::test]
+async fn over_a_lease_a_checkpoint_in_a_blob_moves_with_the_claim() {
+    let leases = api().await;
+    let (a, b) = (member(&leases, "a"), member(&leases, "b"));
+    let memory = Arc::new(object_store::memory::InMemory::new());
+    let container = crate::storage::Container::over(memory, "container marks");
+    let blob = |claims: &Claims, lease: LeaseClaim| {
+        let reporter = crate::report::Reporter::new(&crate::identity::Identity::from_env());
+        BlobStore::new(container.clone(), claims.member.clone(), reporter)
+            .over(&claims.source, Box::new(lease))
+    };
+    let mut lease = a.create(&zero()).await.unwrap();
+    lease.save(&at(1)).await.unwrap();
+    let mut held = blob(&a, lease);
+    held.begin().await.unwrap();
+    assert_eq!(held.mark(), Some(at(1)), "goes on where the Lease was");
+    held.save(&at(2)).await.unwrap();
+    let kept = mark(&record(&a).await.lease);
+    assert_eq!(kept, Some(at(1)), "the Lease is written for moves only");
+
+    let mut taken = blob(&b, b.take(&record(&b).await).await.unwrap());
+    taken.begin().await.unwrap();
+    assert_eq!((taken.mark(), taken.fence()), (Some(at(2)), FENCE));
+    for lost in [held.save(&at(9)).await, held.release(Some(&at(9))).await] {
+        assert!(matches!(lost, Err(ClaimError::Lost)), "{lost:?}");
+    }
+    taken.release(Some(&at(3))).await.unwrap();
+    let free = record(&a).await;
+    assert_eq!((&free.holder, mark(&free.lease)), (&None, Some(at(3))));
 }

@@ -311,7 +311,7 @@ impl Member {
             reporter: reporter.clone(),
         };
         let spawner = process.clone();
-        let readers = Readers::spawning(ingress, move |task| spawner.spawn(task));
+        let readers = Readers::spawning(ingress, None, move |task| spawner.spawn(task));
         let identity_of_source = iothub::EventSource::identity(source.as_ref()).clone();
         let mut claims = Claims::new(leases.clone(), store.clone(), identity_of_source, &identity);
         claims.now_s = Arc::new(move || jiff::Timestamp::now().as_second() + skew_s);

@@ -1,0 +1,85 @@
+//! Where claims and checkpoints are kept.
+
+use connector_config::{Checkpoints, KubernetesStore};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Api;
+
+use super::{RunError, hub};
+use crate::{
+    claim::{BlobStore, FileStore},
+    identity::Identity,
+    report::Reporter,
+    storage::Container,
+};
+
+/// Where claims and checkpoints are kept, opened.
+pub(super) struct Store {
+    pub(super) claims: ClaimStore,
+    /// Where checkpoints are kept, if that is not with the claims.
+    pub(super) blobs: Option<BlobStore>,
+}
+
+pub(super) enum ClaimStore {
+    Kubernetes(Box<Cluster>),
+    File(FileStore),
+    /// This process holds all partitions.
+    Solo,
+}
+
+/// Leases of the pod's namespace, and whose members share them.
+pub(super) struct Cluster {
+    pub(super) leases: Api<Lease>,
+    pub(super) store: KubernetesStore,
+}
+
+impl Store {
+    /// Opens what the settings name. Blobs are not asked for anything yet.
+    ///
+    /// # Errors
+    /// [`RunError::Settings`] if they cannot work.
+    pub(super) async fn open(
+        checkpoints: &Checkpoints,
+        identity: &Identity,
+        reporter: &Reporter,
+    ) -> Result<Store, RunError> {
+        let only = |claims| Store {
+            claims,
+            blobs: None,
+        };
+        match checkpoints {
+            Checkpoints::Kubernetes(store) => open_cluster(store).await.map(only),
+            Checkpoints::File(file) => FileStore::open(&file.path)
+                .map(ClaimStore::File)
+                .map(only)
+                .map_err(|error| RunError::Settings(error.to_string())),
+            Checkpoints::AzureBlob(store) => {
+                let field = "checkpoints.azureBlob.connectionString";
+                let account = hub::parse(field, &store.connection_string)?;
+                let container = Container::open(&account, &store.container).map_err(|error| {
+                    RunError::Settings(format!("checkpoints.azureBlob: {error}"))
+                })?;
+                let blobs = BlobStore::new(container, identity.member(), reporter.clone());
+                let claims = match &store.kubernetes {
+                    Some(store) => open_cluster(store).await?,
+                    None => ClaimStore::Solo,
+                };
+                Ok(Store {
+                    claims,
+                    blobs: Some(blobs),
+                })
+            }
+        }
+    }
+}
+
+async fn open_cluster(store: &KubernetesStore) -> Result<ClaimStore, RunError> {
+    let client = kube::Client::try_default().await.map_err(|error| {
+        RunError::Settings(format!(
+            "checkpoints.kubernetes: no Kubernetes here: {error}"
+        ))
+    })?;
+    Ok(ClaimStore::Kubernetes(Box::new(Cluster {
+        leases: Api::default_namespaced(client),
+        store: store.clone(),
+    })))
+}

@@ -1,0 +1,178 @@
+"""Checkpoints in Azure Storage: where KEDA reads them, and nothing lost by it. Storage is Microsoft's Azurite."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from azure.core.exceptions import AzureError, ResourceNotFoundError
+from azure.storage.blob import BlobServiceClient, generate_container_sas
+from cluster import eventually
+from fleet import Fleet
+from process import CONNECTOR, Bench
+from thingworx import Arrivals, hub_thing
+
+NETWORK = "127.0.77"
+ROOT = Path(__file__).resolve().parents[2]
+AZURITE = "azurite-blob"
+ACCOUNT, CONTAINER = "plant7", "thingworx-checkpoints"
+
+
+class Storage:
+    """A storage account, and what another program finds in its container."""
+
+    def __init__(self, bench: Bench):
+        self.bench = bench
+        key = base64.b64encode(secrets.token_bytes(32)).decode()
+        endpoint = f"https://{bench.storage}:10000/{ACCOUNT}"
+        program = subprocess.run([ROOT / "tests" / "azurite"], check=True, capture_output=True, text=True).stdout
+        # Microsoft's libraries are sometimes newer than its Azurite.
+        bench.start(program.strip(), "--inMemoryPersistence", "--disableTelemetry", "--skipApiVersionCheck", "--silent",
+                    "--blobHost", bench.storage, "--blobPort", 10000,
+                    "--cert", bench.folder / "tls.crt", "--key", bench.folder / "tls.key",
+                    name=AZURITE, AZURITE_ACCOUNTS=f"{ACCOUNT}:{key}")
+        (bench.folder / "storage").write_text(f"AccountName={ACCOUNT};AccountKey={key};BlobEndpoint={endpoint}")
+        wrong = base64.b64encode(secrets.token_bytes(32)).decode()
+        (bench.folder / "denied").write_text(f"AccountName={ACCOUNT};AccountKey={wrong};BlobEndpoint={endpoint}")
+        signature = generate_container_sas(
+            ACCOUNT, CONTAINER, account_key=key, permission="rcw", expiry=datetime.now(UTC) + timedelta(hours=1))
+        (bench.folder / "signature").write_text(f"BlobEndpoint={endpoint};SharedAccessSignature={signature}")
+        self.hidden = [key, wrong, signature]
+        service = BlobServiceClient(endpoint, {"account_name": ACCOUNT, "account_key": key},
+                                    retry_total=3, retry_backoff_factor=0.2, connection_verify=str(bench.folder / "ca.crt"))
+        self.container = service.get_container_client(CONTAINER)
+        eventually("storage answers", self.answers, 60)
+
+    def answers(self) -> bool:
+        try:
+            return self.container.exists() is not None
+        except AzureError:
+            return False
+
+    def settings(self, secret: str = "storage") -> str:
+        return f"{{azureBlob: {{container: {CONTAINER}, connectionString: {{file: {self.bench.folder}/{secret}}}}}}}"
+
+    def metadata(self, partition: str) -> dict[str, str]:
+        """What KEDA's `blobMetadata` reads: pkg/scalers/azure/azure_eventhub_checkpoint.go."""
+        blob = f"{self.bench.events_host}/telemetry/thingworx/checkpoint/{partition}"
+        try:
+            return self.container.get_blob_client(blob).get_blob_properties().metadata
+        except ResourceNotFoundError:
+            return {}
+
+    def behind(self) -> int:
+        """What KEDA makes of it: events after the checkpoint, over all partitions."""
+        last = {one["id"]: one["last"]["sequence"] for one in self.bench.hub.partitions() if one["last"]}
+        assert last, "nothing was sent"
+        return sum(sequence - int(self.metadata(partition)["sequencenumber"]) for partition, sequence in last.items())
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory) -> Iterator[Bench]:
+    made = Bench(tmp_path_factory.mktemp("blob"), NETWORK)
+    made.thingworx.define({"FactoryHub": hub_thing()})
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def storage(bench: Bench) -> Storage:
+    return Storage(bench)
+
+
+@pytest.fixture(scope="module")
+def devices(bench: Bench) -> Iterator[Fleet]:
+    made = bench.fleet(4)
+    yield made
+    made.close()
+
+
+def counts(bench: Bench, devices: Fleet) -> Arrivals:
+    return Arrivals.of(bench.thingworx.values(), {name: device.sent for name, device in devices.devices.items()})
+
+
+def test_a_missing_container_and_a_wrong_key_are_told_and_what_is_mended_is_noticed(bench: Bench, storage: Storage):
+    bench.connector(checkpoints=storage.settings("denied"))
+    eventually("the refusal is told", lambda: "CheckpointStoreDenied" in bench.unready(), 40)
+    assert bench.end(CONNECTOR) == 0
+    bench.connector(checkpoints=storage.settings())
+    eventually("the missing container is told", lambda: "CheckpointStoreNotFound" in bench.unready(), 40)
+    storage.container.create_container()
+    eventually("the connector is ready", bench.ready, 60)
+
+
+def test_checkpoints_lie_where_keda_reads_them_and_reach_the_newest_event(
+    bench: Bench, storage: Storage, devices: Fleet
+):
+    for name, device in devices.devices.items():
+        devices.send(name, {"seq": 0})
+        device.sent = 1
+    eventually("all checkpoints are at the newest event", lambda: storage.behind() == 0, 40)
+    for partition in bench.hub.partitions():
+        # A blob for each partition, also for one without events: its absence would be all of the hub's backlog.
+        found = storage.metadata(partition["id"])
+        assert found["owner"].startswith("AzureIot-") and int(found["epoch"]) > 0, found
+        if partition["last"]:
+            assert found["offset"] == str(partition["last"]["offset"]), found
+        else:
+            assert found["sequencenumber"] == "-1", found
+
+
+def test_killed_in_a_stream_and_started_again_nothing_is_lost_and_it_goes_on_at_the_checkpoint(
+    bench: Bench, storage: Storage, devices: Fleet
+):
+    before = sum(int(storage.metadata(one["id"])["sequencenumber"]) for one in bench.hub.partitions())
+    moved = lambda: sum(  # noqa: E731
+        int(storage.metadata(one["id"])["sequencenumber"]) for one in bench.hub.partitions()) > before
+    sending = devices.telemetry(200, 80)
+    eventually("a checkpoint is stored in the stream", moved, 20)
+    bench.end(CONNECTOR, signal.SIGKILL)
+    left = storage.behind()
+    bench.connector(checkpoints=storage.settings())
+    sending.wait(90)
+    eventually("every message has arrived", lambda: counts(bench, devices).lost == 0, 60)
+    got = counts(bench, devices)
+    sys.__stdout__.write(f"\n  sent {sending.total}, lost {got.lost}, twice {got.twice}, at the kill {left} behind")
+    assert got.out_of_order == 0
+    # All that was written twice is what was written after the last checkpoint.
+    assert got.twice <= left, "it did not go on at the checkpoint"
+    eventually("all checkpoints are at the newest event", lambda: storage.behind() == 0, 40)
+
+
+def test_storage_that_hangs_loses_nothing_and_is_caught_up_with(bench: Bench, storage: Storage, devices: Fleet):
+    eventually("the connector is ready", bench.ready, 40)
+    bench.processes[AZURITE].send_signal(signal.SIGSTOP)
+    try:
+        devices.telemetry(100, 40).wait(60)
+        eventually("every message has arrived", lambda: counts(bench, devices).lost == 0, 60)
+    finally:
+        bench.processes[AZURITE].send_signal(signal.SIGCONT)
+    eventually("all checkpoints are at the newest event", lambda: storage.behind() == 0, 60)
+    assert counts(bench, devices).out_of_order == 0
+
+
+def test_a_planned_end_stores_the_exact_position_and_a_signature_opens_it_as_well_as_a_key(
+    bench: Bench, storage: Storage, devices: Fleet
+):
+    twice = counts(bench, devices).twice
+    sending = devices.telemetry(100, 80)
+    assert bench.end(CONNECTOR) == 0, bench.log()
+    bench.connector(checkpoints=storage.settings("signature"))
+    sending.wait(60)
+    eventually("every message has arrived", lambda: counts(bench, devices).lost == 0, 60)
+    assert counts(bench, devices).twice == twice
+    assert counts(bench, devices).out_of_order == 0
+    eventually("all checkpoints are at the newest event", lambda: storage.behind() == 0, 40)
+
+
+def test_neither_key_nor_signature_is_in_any_log(bench: Bench, storage: Storage):
+    log = (bench.folder / f"{CONNECTOR}.log").read_text()
+    assert "CheckpointStoreDenied" in log, "nothing was logged"
+    assert not [secret for secret in storage.hidden if secret in log]
