@@ -23,6 +23,7 @@ test: ## Everything CI runs: format, lints, unit and wire tests, stand-ins again
 
 .PHONY: soak
 soak: ## The long forms of the scenarios: 10,000 messages through a rolling restart
+	@MODEL_RUNS=2000 cargo test -p connector --lib --locked model::
 	@MESSAGES=10000 tests/e2e/run scenarios -q -s
 
 .PHONY: bench
