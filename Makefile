@@ -22,8 +22,8 @@ test: ## Everything CI runs: format, lints, unit and wire tests, stand-ins again
 	@tests/e2e/run test
 
 .PHONY: soak
-soak: ## The long forms of the scenarios: 10,000 messages through a rolling restart
-	@MESSAGES=10000 tests/e2e/run scenarios -q -s
+soak: ## The long forms of the scenarios: minutes instead of seconds of each fault, 10,000 messages through a rolling restart
+	@SOAK=1 MESSAGES=10000 tests/e2e/run scenarios -q -s
 
 .PHONY: bench
 bench: ## Measures: sizes, memory, time to ready, CPU per message

@@ -37,5 +37,13 @@ class Hub:
     def partitions(self) -> list[dict]:
         return self._json("GET", "/partitions")["partitions"]
 
+    def newest(self) -> dict[str, int]:
+        """Partition → sequence number of its newest event; -1 if there has been none."""
+        return {one["id"]: one["last"]["sequence"] if one["last"] else -1 for one in self.partitions()}
+
+    def connections(self) -> dict[str, int]:
+        """Face → open connections."""
+        return self._json("GET", "/connections")
+
     def fault(self, **fault) -> None:
         self._json("POST", "/faults", json=fault)

@@ -183,7 +183,12 @@ impl Partition {
             begin: state.begin,
             last: state.last,
             empty: state.records.is_empty(),
-            readers: state.readers.iter().map(Entry::view).collect(),
+            readers: state
+                .readers
+                .iter()
+                .filter(|entry| entry.is_open())
+                .map(Entry::view)
+                .collect(),
         }
     }
 

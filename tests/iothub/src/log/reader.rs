@@ -134,6 +134,11 @@ impl Entry {
         }
     }
 
+    /// Not evicted: an evicted one stays until its connection has heard of it.
+    pub(super) fn is_open(&self) -> bool {
+        self.stolen.is_none()
+    }
+
     fn evict(&mut self, why: Stolen) {
         self.stolen.get_or_insert(why);
         self.wake.notify_one();
@@ -145,7 +150,7 @@ impl State {
         let rivals = || {
             self.readers
                 .iter()
-                .filter(|entry| entry.stolen.is_none() && entry.group == request.group)
+                .filter(|entry| entry.is_open() && entry.group == request.group)
         };
         let highest = rivals()
             .filter_map(|entry| Some((entry.epoch?, entry)))

@@ -152,6 +152,9 @@ fn a_higher_or_equal_epoch_evicts_and_nothing_is_read_afterwards() {
         let mut young = open(&log, "young", Some(new)).unwrap();
         assert!(matches!(old.next(), Err(Stolen::ByEpoch { .. })), "{new}");
         assert!(young.next().unwrap().is_some());
+        let readers = log.view().readers;
+        assert_eq!(readers.len(), 1, "the evicted one reads no more");
+        assert_eq!(readers[0].name, "young");
     }
 }
 
