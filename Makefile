@@ -22,9 +22,9 @@ test: ## Everything CI runs: format, lints, unit and wire tests, stand-ins again
 	@tests/e2e/run test
 
 .PHONY: soak
-soak: ## The long forms of the scenarios: 10,000 messages through a rolling restart
+soak: ## The long forms of the scenarios: minutes instead of seconds of each fault, 10,000 messages through a rolling restart
 	@MODEL_RUNS=2000 cargo test -p connector --lib --locked model::
-	@MESSAGES=10000 tests/e2e/run scenarios -q -s
+	@SOAK=1 MESSAGES=10000 tests/e2e/run scenarios -q -s
 
 .PHONY: bench
 bench: ## Measures: sizes, time to ready, and what an event costs (QUICK=1: a run of each; SOAK=1: long forms)

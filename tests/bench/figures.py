@@ -15,22 +15,10 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "e2e"))
 
 import cluster  # noqa: E402
-from cluster import Stack, eventually, kubectl, listed  # noqa: E402
+from cluster import Stack, eventually, kubectl, listed, process  # noqa: E402
 from thingworx import Arrivals  # noqa: E402
 
 DEVICES, MESSAGES, RATE, WRITES = 8, 500, 400, 400
-
-
-def process(pod: dict) -> Path:
-    """The process of a pod's program on this machine, found by its container's id."""
-    container = pod["status"]["containerStatuses"][0]["containerID"].rpartition("/")[2]
-    for found in Path("/proc").glob("[0-9]*"):
-        try:
-            if container in (found / "cgroup").read_text():
-                return found
-        except OSError:  # It has ended meanwhile.
-            continue
-    raise LookupError(f"no process of {pod['metadata']['name']} on this machine")
 
 
 def memory(pod: dict) -> float:

@@ -12,6 +12,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import requests
@@ -65,6 +66,18 @@ def eventually(what: str, condition: Callable[[], object], seconds: float = 60):
         time.sleep(0.25)
 
 
+def process(pod: dict) -> Path:
+    """The process of a pod's program on this machine, found by its container's id."""
+    container = pod["status"]["containerStatuses"][0]["containerID"].rpartition("/")[2]
+    for found in Path("/proc").glob("[0-9]*"):
+        try:
+            if container in (found / "cgroup").read_text():
+                return found
+        except OSError:  # It has ended meanwhile.
+            continue
+    raise LookupError(f"no process of {pod['metadata']['name']} on this machine")
+
+
 def install_operator(namespace: str = "azure-iot-hub-connector") -> None:
     """`helm install`, or an upgrade if it is there, with the images built here."""
     values = [f"image.tag={VERSION}", "image.repository=localhost/azure-iot-hub-operator",
@@ -78,6 +91,13 @@ def install_operator(namespace: str = "azure-iot-hub-connector") -> None:
     # The same tag may hold another program than at the last run.
     kubectl("-n", namespace, "rollout", "restart", "deployment")
     kubectl("-n", namespace, "rollout", "status", "deployment", "--timeout=90s")
+
+
+def metrics(url: str) -> dict[str, float]:
+    """A connector's metrics: name and labels → value."""
+    text = requests.get(f"{url}/metrics", timeout=10).text
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
 
 
 def object_(kind: str, name: str, namespace: str, api: str = "v1", **rest) -> dict:
@@ -119,6 +139,29 @@ def service(name: str, namespace: str, app: str, ports: dict[str, tuple[int, int
     )
 
 
+@dataclass
+class Claim:
+    """A claim as its Lease says it."""
+
+    partition: str
+    lease: str
+    # The member that holds it; empty if nobody does.
+    holder: str
+    epoch: int
+    # Sequence number of the event up to which everything is settled; -1 if nothing has been checkpointed.
+    sequence: int
+
+    @staticmethod
+    def of(lease: dict) -> Claim:
+        note = lambda name, otherwise="": lease["metadata"]["annotations"].get(  # noqa: E731
+            f"iot-connectors.dev/{name}", otherwise)
+        return Claim(note("partition"), lease["metadata"]["name"], lease["spec"].get("holderIdentity") or "",
+                     int(note("epoch", "0")), int(note("sequence", "-1")))
+
+    def held_by(self, pod: str) -> bool:
+        return f"-{pod}-" in self.holder
+
+
 class Stack:
     """A namespace with a platform, a hub and what a connector needs to reach them."""
 
@@ -150,12 +193,13 @@ class Stack:
                                               "https": (443, 8444), "control": (8090, 8090)}),
             service("hub-events", namespace, "hub", {"amqp": (5671, 5672)}),
         )
-        self.hub_ip = get("service", "hub", namespace)["spec"]["clusterIP"]
-        twx_ip = get("service", "twx", namespace)["spec"]["clusterIP"]
+        self.hub_ip, self.events_ip, self.twx_ip = (
+            get("service", name, namespace)["spec"]["clusterIP"] for name in ("hub", "hub-events", "twx"))
         hub_host, events_host = f"hub.{namespace}.svc", f"hub-events.{namespace}.svc"
         apply(
             secret("twx-tls", namespace, **self._certificate(f"twx.{namespace}.svc")),
-            secret("hub-tls", namespace, **self._certificate(hub_host, events_host, self.hub_ip)),
+            secret("hub-tls", namespace, **self._certificate(hub_host, events_host, self.hub_ip,
+                                                         self.events_ip)),
             object_("ConfigMap", "authorities", namespace, data={"ca.crt": self.ca}),
             secret("thingworx", namespace, appKey=self.app_key),
             secret("iothub", namespace,
@@ -168,7 +212,7 @@ class Stack:
                 "--tls-cert", "/tls/tls.crt", "--tls-key", "/tls/tls.key"], ["tls"]),
             deployment("hub", namespace, "iothub-standin", hub_arguments(self, hub_host, events_host), ["tls"]),
         )
-        self.thingworx = Thingworx(f"http://{twx_ip}:8080", self.app_key)
+        self.thingworx = Thingworx(f"http://{self.twx_ip}:8080", self.app_key)
         # Devices reach the hub by its address: names of Services mean nothing outside the cluster.
         self.hub = Hub(f"http://{self.hub_ip}:8090", self.hub_ip)
         eventually("the platform's stand-in is ready", self.thingworx.ready, 90)
@@ -241,17 +285,24 @@ class Stack:
                 return None
             if not all(any(pod in owner for pod in alive) for owner in owned.values()):
                 return None
-            share = -(-partitions // len(alive)) if alive else 0
-            loads = [list(owned.values()).count(owner) for owner in set(owned.values())]
-            return owned if max(loads) <= share else None
+            loads = [sum(pod in owner for owner in owned.values()) for pod in alive]
+            return owned if max(loads) - min(loads) <= 1 else None
 
         return eventually("every partition is read by a ready pod, evenly", owners, seconds)
 
+    def claims(self) -> dict[str, Claim]:
+        """Partition → what its claim says."""
+        leases = listed("leases", self.namespace, "app.kubernetes.io/component=claim")
+        claims = [Claim.of(lease) for lease in leases]
+        return {claim.partition: claim for claim in claims}
+
+    def epochs(self) -> dict[str, int]:
+        """Partition → epoch of its claim: grows by 1 with each move."""
+        return {partition: claim.epoch for partition, claim in self.claims().items()}
+
     def metrics(self, pod: dict) -> dict[str, float]:
         """A pod's metrics: name and labels → value."""
-        text = requests.get(f"http://{pod['status']['podIP']}:8080/metrics", timeout=10).text
-        lines = [line for line in text.splitlines() if line and not line.startswith("#")]
-        return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
+        return metrics(f"http://{pod['status']['podIP']}:8080")
 
     def requests_served(self, pod: dict) -> int:
         """Requests for devices that a pod has served, whatever came of them."""
@@ -274,7 +325,7 @@ class Stack:
 
 def hub_arguments(stack: Stack, hub_host: str, events_host: str) -> list[str]:
     return [
-        "--hub-host", f"{hub_host},{stack.hub_ip}", "--events-host", events_host,
+        "--hub-host", f"{hub_host},{stack.hub_ip},{stack.events_ip}", "--events-host", events_host,
         "--entity", "telemetry", "--consumer-group", "thingworx",
         "--policy", f"service:{stack.policy_key}:ServiceConnect",
         "--hub-amqp", "0.0.0.0:5671", "--events-amqp", "0.0.0.0:5672", "--mqtt", "0.0.0.0:8883",

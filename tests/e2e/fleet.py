@@ -80,8 +80,8 @@ class Fleet:
         """Reports twin properties and waits until the hub has taken them."""
         self._run(self.devices[device].client.patch_twin_reported_properties(patch), 30)
 
-    def telemetry(self, count: int, rate: float) -> Telemetry:
-        """Begins to send `count` numbered messages from each device, `rate` a second altogether."""
+    def telemetry(self, count: int | None, rate: float) -> Telemetry:
+        """Begins to send `count` numbered messages from each device, or until `stop`, `rate` a second altogether."""
         return Telemetry(self, count, rate)
 
     def received(self) -> tuple[list[dict], list[dict]]:
@@ -103,22 +103,23 @@ class Fleet:
 class Telemetry:
     """Numbered messages on their way: property `seq` counts from where the device has got to."""
 
-    def __init__(self, fleet: Fleet, count: int, rate: float):
+    def __init__(self, fleet: Fleet, count: int | None, rate: float):
         self.fleet = fleet
-        self.total = count * len(fleet.devices)
+        self.count = count
+        self.total = (count or 0) * len(fleet.devices)
         self.acknowledged = 0
+        self.stopped = False
         self.began = time.monotonic()
         interval = len(fleet.devices) / rate
-        self.done = asyncio.run_coroutine_threadsafe(self._all(count, interval), fleet.loop)
+        self.done = asyncio.run_coroutine_threadsafe(self._all(interval), fleet.loop)
 
-    async def _all(self, count: int, interval: float) -> None:
-        await asyncio.gather(
-            *(self._one(device, count, interval) for device in self.fleet.devices.values())
-        )
+    async def _all(self, interval: float) -> None:
+        await asyncio.gather(*(self._one(device, interval) for device in self.fleet.devices.values()))
 
-    async def _one(self, device: Device, count: int, interval: float) -> None:
+    async def _one(self, device: Device, interval: float) -> None:
         due = time.monotonic()
-        for _ in range(count):
+        last = None if self.count is None else device.sent + self.count
+        while device.sent != last and not self.stopped:
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             due += interval
             # A message is sent again until the hub has taken it, always before the next.
@@ -131,6 +132,10 @@ class Telemetry:
                     await asyncio.sleep(0.5)
             device.sent += 1
             self.acknowledged += 1
+
+    def stop(self) -> None:
+        """No further message is begun."""
+        self.stopped = True
 
     def running(self) -> bool:
         return not self.done.done()

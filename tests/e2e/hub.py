@@ -37,6 +37,10 @@ class Hub:
     def partitions(self) -> list[dict]:
         return self._json("GET", "/partitions")["partitions"]
 
+    def newest(self) -> dict[str, int]:
+        """Partition → sequence number of its newest event; -1 if there has been none."""
+        return {one["id"]: one["last"]["sequence"] if one["last"] else -1 for one in self.partitions()}
+
     def connections(self) -> dict[str, int]:
         """How many are open at each face; one in a WebSocket counts at `https` as well."""
         return self._json("GET", "/connections")

@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 import trustme
-from cluster import eventually
+from cluster import eventually, metrics
 from fleet import Fleet
 from hub import Hub
 from thingworx import Thingworx, device_thing
@@ -63,9 +63,10 @@ class Bench:
     def connector(
         self, routing_group: str = "", *, name: str = CONNECTOR, port: int = 9090, start: str = "Earliest",
         events: bool = True, way: str = "", checkpoints: str = "",
+        node_selection: str = "RoundRobin", platform: str = "",
     ) -> None:
         """Starts a connector; one of another name keeps checkpoints of its own. Without `events` it asks the hub
-        where the built-in endpoint is; `way` are more settings of `iotHub`."""
+        where the built-in endpoint is; `way` are more settings of `iotHub`, `platform` of `thingworx`."""
         given = f"connectionString: {{file: {self.folder}/events}}, " if events else ""
         checkpoints = checkpoints or f"{{file: {{path: {self.folder}/{name}.json}}}}"
         settings = self.folder / f"{name}.yaml"
@@ -75,6 +76,8 @@ hubThingName: FactoryHub
 thingworx:
   endpoints: [wss://{self.platform}:8443/Thingworx/WS, wss://{self.platform}:8444/Thingworx/WS]
   appKey: {{file: {self.folder}/appKey}}
+  nodeSelection: {node_selection}
+  {platform}
   tls: {{ca: {{file: {self.folder}/ca.crt}}}}
 iotHub:
   connectionString: {{file: {self.folder}/service}}
@@ -108,8 +111,18 @@ checkpoints: {checkpoints}
     def ready(self) -> bool:
         return self.unready() == "ready\n"
 
-    def metrics(self) -> str:
-        return self.thingworx.http.get(f"http://{self.platform}:9090/metrics", timeout=2).text
+    def metrics(self) -> dict[str, float]:
+        """The connector's metrics: name and labels → value."""
+        return metrics(f"http://{self.platform}:9090")
+
+    def total(self, metric: str) -> int:
+        """Sum of a metric of the connector over its labels."""
+        return int(sum(value for name, value in self.metrics().items()
+                       if name.startswith(f"azure_iot_connector_{metric}")))
+
+    def said(self, words: str) -> int:
+        """How often the connector's log has these words."""
+        return (self.folder / f"{CONNECTOR}.log").read_text().count(words)
 
     def log(self) -> str:
         return (self.folder / f"{CONNECTOR}.log").read_text()[-4000:]

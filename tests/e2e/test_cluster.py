@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from functools import partial
 
 import cluster
@@ -11,10 +10,16 @@ import pytest
 import requests
 from cluster import Stack, apply, eventually, kubectl, listed
 from fleet import Fleet
+from stream import Stream, told
 from thingworx import Arrivals
 
 # `make soak` sends more.
 MESSAGES = int(os.environ.get("MESSAGES", "2000"))
+
+
+def moves(stack: Stack, before: dict[str, int]) -> dict[str, int]:
+    """Partition → how often it has changed hands."""
+    return {partition: epoch - before[partition] for partition, epoch in stack.epochs().items()}
 
 
 def sent_by(fleet: Fleet) -> dict[str, int]:
@@ -66,29 +71,34 @@ def test_requests_are_spread_over_the_pods_and_none_fails(stack: Stack, fleet: F
         assert mine == stack.requests_served(pod) - served[name] > 0, name
 
 
-def test_scaling_up_and_down_under_load_loses_nothing(stack: Stack, fleet: Fleet):
-    sending = fleet.telemetry(250, 100)
+def test_scaling_up_and_down_under_load_loses_and_repeats_nothing(stack: Stack, fleet: Fleet):
+    stream = Stream(stack.thingworx, fleet)
     for replicas in (5, 2):
+        before = stack.epochs()
         kubectl("-n", stack.namespace, "scale", f"aihc/{stack.CONNECTOR}", f"--replicas={replicas}")
         stack.wait_ready(replicas)
         stack.settled()
-    sending.wait(120)
-    nothing_lost(stack, fleet)
+        told(f"to {replicas} pods: moves by partition {moves(stack, before)}")
+        stream.goes_on()
+    stream.end(0)
 
 
-def test_a_rolling_restart_under_load_loses_nothing(stack: Stack, fleet: Fleet):
+def test_a_rolling_restart_under_load_loses_and_repeats_nothing(stack: Stack, fleet: Fleet):
     kubectl("-n", stack.namespace, "scale", f"aihc/{stack.CONNECTOR}", "--replicas=3")
     stack.wait_ready(3)
     stack.settled()
-    before = Arrivals.of(stack.thingworx.values(), sent_by(fleet))
-    sending = fleet.telemetry(-(-MESSAGES // len(fleet.devices)), 200)
-    time.sleep(2)
+    before = stack.epochs()
+    stream = Stream(stack.thingworx, fleet, rate=200)
     name = listed("deployments", stack.namespace, f"app.kubernetes.io/instance={stack.CONNECTOR}")[0]["metadata"]["name"]
     kubectl("-n", stack.namespace, "rollout", "restart", f"deployment/{name}")
     kubectl("-n", stack.namespace, "rollout", "status", f"deployment/{name}", "--timeout=170s")
-    sending.wait(120)
-    after = nothing_lost(stack, fleet)
-    print(f"{sending.total} sent, lost 0, twice {after.twice - before.twice}, out of order 0")
+    stack.wait_ready(3, seconds=120)
+    stack.settled()
+    moved = moves(stack, before)
+    stream.goes_on(max(60, -(-MESSAGES // len(fleet.devices)) - stream.sending.acknowledged // len(fleet.devices)), 600)
+    told(f"moves by partition {moved}")
+    stream.end(0)
+    assert max(moved.values()) <= 2, f"partitions have moved more than twice: {moved}"
 
 
 def test_a_wrong_app_key_is_told_and_good_pods_are_untouched(stack: Stack):

@@ -179,3 +179,22 @@ def test_sigterm_unbinds_everything_and_exits_0(bench: Bench, devices: Fleet):
     assert bench.end("azure-iot-hub-connector") == 0, bench.log()
     assert not any(bench.thingworx.binders("FactoryHub").values())
     assert not [name for name in bench.thingworx.things() if name.startswith("AzureIot-")], "its Thing is left"
+
+
+@pytest.mark.parametrize("service", [
+    "UpdateSubscribedPropertyValues", "UpdateSubscribedPropertyValuesBatched", "UpdatePropertyValues"])
+def test_values_are_written_by_the_service_of_the_settings(bench: Bench, devices: Fleet, service: str):
+    thing = device_thing("FactoryHub")
+    thing["properties"]["Speed"] = {"baseType": "NUMBER", "remote": {"name": "spd"}}
+    bench.thingworx.define({"dev-3": thing})
+    name = f"by-{service}"
+    bench.connector(name=name, platform=f"writeService: {service}", start="Latest")
+    try:
+        eventually("the connector is ready", bench.ready, 30)
+        eventually("every partition is read", lambda: all(one["readers"] for one in bench.hub.partitions()), 30)
+        devices.send("dev-3", json.dumps([{"spd": 1.5, "temperature": 20}, {"spd": 2.5}]))
+        eventually("the last value is there", lambda: bench.thingworx.value("dev-3", "Speed") == 2.5, 20)
+        written = [one["value"] for one in bench.thingworx.values() if (one["thing"], one["property"]) == ("dev-3", "Speed")]
+        assert [float(one) for one in written][-2:] == [1.5, 2.5], written
+    finally:
+        bench.end(name)

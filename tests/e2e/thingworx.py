@@ -89,6 +89,14 @@ class Thingworx:
             if after >= page["total"]:
                 return entries, after
 
+    def values_from(self, after: int) -> tuple[list[dict], int]:
+        """Values taken from a place in the log on, and the place where it ends now."""
+        return self._log("values", after)
+
+    def taken(self) -> int:
+        """The place where the log of values ends now."""
+        return self._json("GET", "/standin/log/values?limit=0")["total"]
+
     def values(self, after: int = 0) -> list[dict]:
         return self._log("values", after)[0]
 
@@ -155,6 +163,10 @@ class Arrivals:
     lost: int = 0
     twice: int = 0
     out_of_order: int = 0
+    # Values behind a higher one of the same Thing, be they arrivals of what had been there before.
+    inversions: int = 0
+    # The longest time in seconds that any Thing was without a new message.
+    pause: float = 0.0
     by_pod: dict[str, int] = field(default_factory=dict)
 
     @staticmethod
@@ -162,10 +174,18 @@ class Arrivals:
         """`sent` tells how many were sent by each device, numbered from 0. Order is that of first arrivals."""
         result = Arrivals()
         seen: dict[str, list[int]] = {thing: [] for thing in sent}
+        newest: dict[str, tuple[int, int]] = {}
         for entry in values:
             if entry["property"] != name or entry["thing"] not in seen:
                 continue
-            seen[entry["thing"]].append(int(entry["value"]))
+            number = int(entry["value"])
+            seen[entry["thing"]].append(number)
+            highest, at = newest.get(entry["thing"], (-1, entry["takenMs"]))
+            if number > highest:
+                result.pause = max(result.pause, (entry["takenMs"] - at) / 1000)
+                newest[entry["thing"]] = (number, entry["takenMs"])
+            elif number < highest:
+                result.inversions += 1
             pod = entry["gateway"]
             result.by_pod[pod] = result.by_pod.get(pod, 0) + 1
         for thing, count in sent.items():

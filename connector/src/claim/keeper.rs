@@ -165,6 +165,10 @@ impl Keeper {
             // Our own Lease is not there yet, or was deleted: others do not count on us.
             return Ok(());
         }
+        if !self.observer.is_sound(&self.member, now) {
+            // Go on with what we read; a plan made now would take everything from everybody, us included.
+            return Ok(());
+        }
         let planned = self.planned(&members, &records, now);
         let mut trouble = None;
         for partition in self.partitions.clone() {

@@ -80,6 +80,16 @@ impl Observer {
         }
     }
 
+    /// Whether silence proves anything: while our own Lease does not change although we live, Leases
+    /// cannot be written, and nobody's says whether its member lives. Counting then begins again.
+    pub fn is_sound(&mut self, own: &MemberId, now: Instant) -> bool {
+        let sound = !self.is_dead(own, now);
+        if !sound {
+            self.seen.clear();
+        }
+        sound
+    }
+
     /// Whether the member has given no sign of life for long enough.
     #[must_use]
     pub fn is_dead(&self, member: &MemberId, now: Instant) -> bool {
@@ -145,6 +155,28 @@ mod tests {
         assert!(!world.dead("a"), "renewals may have been missed");
         for _ in 0..4 {
             world.look(2, &[("a", "1")], &[]);
+        }
+        assert!(world.dead("a"));
+    }
+
+    #[test]
+    fn while_our_own_lease_does_not_change_nobody_is_dead() {
+        let mut world = world();
+        for _ in 0..5 {
+            world.look(2, &[("own", "1"), ("a", "1")], &[]);
+        }
+        let now = world.now;
+        assert!(!world.observer.is_sound(&id("own"), now));
+        assert!(!world.dead("a"));
+        // Leases can be written again: ours is renewed first, and the other has its eight seconds.
+        for version in ["2", "3", "4"] {
+            world.look(2, &[("own", version), ("a", "1")], &[]);
+            let now = world.now;
+            assert!(world.observer.is_sound(&id("own"), now));
+            assert!(!world.dead("a"));
+        }
+        for version in ["5", "6"] {
+            world.look(2, &[("own", version), ("a", "1")], &[]);
         }
         assert!(world.dead("a"));
     }

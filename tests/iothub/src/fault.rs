@@ -53,6 +53,30 @@ pub enum Fault {
         /// For how long.
         seconds: f64,
     },
+    /// The open readers of a partition get nothing any more, although their connections live; new
+    /// readers work.
+    StallReaders {
+        /// Which partition; all if absent.
+        partition: Option<String>,
+    },
+    /// The open connections to the Event Hubs-compatible endpoint neither read nor write any more, as
+    /// if the host behind them were gone; new ones work.
+    MuteEvents {},
+    /// Readers are ended and refused with `com.microsoft:server-busy`.
+    ThrottleEvents {
+        /// For how long.
+        seconds: f64,
+    },
+    /// The event stream is made again, as when a hub fails over: empty, counting from 0, its readers
+    /// detached.
+    RecreateStream {},
+    /// Retention passes: of each partition only the newest events are kept.
+    Expire {
+        /// Which partition; all if absent.
+        partition: Option<String>,
+        /// How many events are kept.
+        keep: usize,
+    },
     /// The connections of a face neither read nor write, as if the host were gone.
     Silence {
         /// Of which face.
@@ -93,6 +117,7 @@ pub struct Timed {
     reject_tokens: Option<Instant>,
     throttle_methods: Option<(Instant, Option<u64>)>,
     throttle_c2d: Option<Instant>,
+    throttle_events: Option<Instant>,
     lose_answers: Option<Instant>,
     silence: Vec<(FaceName, Instant)>,
 }
@@ -124,6 +149,11 @@ impl Faults {
             Fault::ThrottleC2d { seconds } => {
                 timed.throttle_c2d.insert(until(seconds)).to_owned().into()
             }
+            Fault::ThrottleEvents { seconds } => timed
+                .throttle_events
+                .insert(until(seconds))
+                .to_owned()
+                .into(),
             Fault::LoseMethodAnswers { seconds } => {
                 timed.lose_answers.insert(until(seconds)).to_owned().into()
             }
@@ -146,7 +176,13 @@ impl Faults {
                 *timed = Timed::default();
                 None
             }
-            Fault::Detach { .. } | Fault::DropConnections { .. } | Fault::FailOver {} => None,
+            Fault::Detach { .. }
+            | Fault::FailOver {}
+            | Fault::DropConnections { .. }
+            | Fault::StallReaders { .. }
+            | Fault::MuteEvents {}
+            | Fault::RecreateStream {}
+            | Fault::Expire { .. } => None,
         })
     }
 
@@ -177,6 +213,12 @@ impl Faults {
     #[must_use]
     pub fn throttles_c2d(&self) -> bool {
         self.with(|timed| on(timed.throttle_c2d))
+    }
+
+    /// Whether readers are throttled now.
+    #[must_use]
+    pub fn throttles_events(&self) -> bool {
+        self.with(|timed| on(timed.throttle_events))
     }
 
     /// Whether devices' answers are lost now.
@@ -218,6 +260,11 @@ mod tests {
         );
         assert!(read(r#"{"fault": "detach", "partitoin": "0"}"#).is_err());
         assert!(read(r#"{"fault": "explode"}"#).is_err());
+        assert_eq!(
+            read(r#"{"fault": "mute-events"}"#).unwrap(),
+            Fault::MuteEvents {}
+        );
+        assert!(read(r#"{"fault": "recreate-stream", "partition": "0"}"#).is_err());
     }
 
     #[test]

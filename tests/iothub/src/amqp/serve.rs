@@ -25,7 +25,7 @@ const STUCK: Duration = Duration::from_secs(60);
 const INPUT: usize = 64 * 1024;
 
 /// Serves a connection until either side ends it, or `connection` is dropped by a fault. While
-/// `silent` gives a time nothing is read or written.
+/// `silent` gives a time, or once `connection` is mute, nothing is read or written.
 pub(crate) async fn serve<S, F>(
     stream: S,
     connection: hub::Connection,
@@ -62,7 +62,13 @@ where
     let (mut heard, mut wrote) = (Instant::now(), Instant::now());
     // Since when bytes wait to be written; and whether some are with TLS but not yet with the socket.
     let (mut waiting, mut unflushed) = (None::<Instant>, false);
+    let patience = Duration::from_millis(IDLE_TIMEOUT.into()) * 2;
     loop {
+        if registered.is_mute() {
+            // It cannot see its peer go, and so counts as idle until it is given up.
+            sleep(patience).await;
+            return Err(io::Error::other("a test has muted it"));
+        }
         if let Some(until) = silent() {
             tokio::select! {
                 () = sleep_until(until.into()) => {}
@@ -81,7 +87,7 @@ where
         if connection.closed() && connection.out.is_empty() && !unflushed {
             return writer.shutdown().await;
         }
-        if heard.elapsed() > Duration::from_millis(IDLE_TIMEOUT.into()) * 2 {
+        if heard.elapsed() > patience {
             return Err(io::Error::new(
                 io::ErrorKind::TimedOut,
                 "the peer is silent",

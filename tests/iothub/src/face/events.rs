@@ -108,6 +108,9 @@ impl EventsFace {
     }
 
     fn read(&mut self, link: LinkId, attach: &Attach, path: &str) -> Result<(), AmqpError> {
+        if self.hub.faults.throttles_events() {
+            return Err(busy());
+        }
         let parts: Vec<&str> = path.split('/').collect();
         let [entity, "ConsumerGroups", group, "Partitions", partition] = parts[..] else {
             return Err(no_such_node(path));
@@ -208,6 +211,13 @@ fn refused(error: &OpenError) -> AmqpError {
     AmqpError::new(condition, error.to_string())
 }
 
+/// Source: Microsoft Learn, "Event Hubs messaging exceptions".
+fn busy() -> AmqpError {
+    let text = "The request was terminated because the entity is being throttled. Error code: 50002. \
+                Please wait 4 seconds and try again.";
+    AmqpError::new(condition::SERVER_BUSY, text)
+}
+
 fn evicted(stolen: &Stolen) -> AmqpError {
     let condition = match stolen {
         Stolen::ByEpoch { .. } => condition::STOLEN,
@@ -304,6 +314,9 @@ impl Face for EventsFace {
         }
         if !self.grants.allow(&reading.path) {
             return Pulled::Detach(unauthorized(SasError::Expired, &reading.path));
+        }
+        if self.hub.faults.throttles_events() {
+            return Pulled::Detach(busy());
         }
         if !credit || self.hub.faults.frozen() {
             return Pulled::Nothing;

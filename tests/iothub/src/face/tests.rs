@@ -254,3 +254,47 @@ async fn a_forced_detach_and_a_dropped_connection_reach_the_reader() {
         assert!(next.is_none_or(|event| event.is_err()), "{fault:?}");
     }
 }
+
+#[tokio::test]
+async fn a_throttled_reader_is_ended_and_refused_and_then_taken_again() {
+    let hub = hub();
+    fill(&hub, 0..10, 0);
+    let address = listen(&hub).await;
+    let first = client(address, KEY, "thingworx").await.unwrap();
+    let reading = receiver(&first, 1, StartLocation::Earliest).await;
+    assert_eq!(read(&reading, 10).await.len(), 10);
+    hub.inject(&Fault::ThrottleEvents { seconds: 3600.0 });
+    let second = client(address, KEY, "thingworx").await.unwrap();
+    let refused = receiver(&second, 2, StartLocation::Earliest).await;
+    for receiver in [reading, refused] {
+        let next = timeout(SOON, Box::pin(receiver.stream_events()).next())
+            .await
+            .expect("the reader is told");
+        assert!(next.is_none_or(|event| event.is_err()));
+    }
+    hub.inject(&Fault::Clear);
+    // The SDK uses no client again whose link has failed.
+    let third = client(address, KEY, "thingworx").await.unwrap();
+    let again = receiver(&third, 3, StartLocation::Earliest).await;
+    assert_eq!(read(&again, 10).await.len(), 10);
+}
+
+#[tokio::test]
+async fn muted_connections_stay_silent_and_new_ones_work() {
+    let hub = hub();
+    let address = listen(&hub).await;
+    let first = client(address, KEY, "thingworx").await.unwrap();
+    let old = receiver(&first, 1, StartLocation::Earliest).await;
+    let mut old = Box::pin(old.stream_events());
+    // Attached, and nothing to read.
+    while hub.endpoint().partitions[0].view().readers.is_empty() {
+        let _ = timeout(Duration::from_millis(20), old.next()).await;
+    }
+    hub.inject(&Fault::MuteEvents {});
+    fill(&hub, 0..10, 0);
+    let second = client(address, KEY, "thingworx").await.unwrap();
+    let new = receiver(&second, 2, StartLocation::Earliest).await;
+    assert_eq!(read(&new, 10).await.len(), 10);
+    let silent = timeout(Duration::from_millis(500), old.next()).await;
+    assert!(silent.is_err(), "it is told of nothing, not even its end");
+}

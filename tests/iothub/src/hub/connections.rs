@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use tokio::sync::Notify;
@@ -16,6 +19,7 @@ struct Entry {
     device: Option<String>,
     wake: Arc<Notify>,
     dropped: CancellationToken,
+    mute: Arc<AtomicBool>,
 }
 
 #[derive(Debug, Default)]
@@ -39,6 +43,7 @@ pub struct Connection {
     pub wake: Arc<Notify>,
     /// Cancelled when the connection is to be closed without a word.
     pub dropped: CancellationToken,
+    mute: Arc<AtomicBool>,
 }
 
 fn with<T>(table: &Mutex<Table>, f: impl FnOnce(&mut Table) -> T) -> T {
@@ -49,6 +54,7 @@ impl Connections {
     pub(super) fn open(&self, face: FaceName) -> Connection {
         let wake = Arc::new(Notify::new());
         let dropped = CancellationToken::new();
+        let mute = Arc::new(AtomicBool::new(false));
         let id = with(&self.0, |table| {
             table.next += 1;
             let entry = Entry {
@@ -56,6 +62,7 @@ impl Connections {
                 device: None,
                 wake: Arc::clone(&wake),
                 dropped: dropped.clone(),
+                mute: Arc::clone(&mute),
             };
             table.entries.insert(table.next, entry);
             table.next
@@ -66,7 +73,18 @@ impl Connections {
             face,
             wake,
             dropped,
+            mute,
         }
+    }
+
+    /// Those of a face that are open now neither read nor write any more.
+    pub(super) fn mute(&self, face: FaceName) {
+        with(&self.0, |table| {
+            for entry in table.entries.values().filter(|entry| entry.face == face) {
+                entry.mute.store(true, Ordering::Relaxed);
+                entry.wake.notify_one();
+            }
+        });
     }
 
     pub(super) fn drop_matching(&self, face: Option<FaceName>, device: Option<&str>) {
@@ -104,6 +122,12 @@ impl Connections {
 }
 
 impl Connection {
+    /// Whether nothing is read or written any more.
+    #[must_use]
+    pub fn is_mute(&self) -> bool {
+        self.mute.load(Ordering::Relaxed)
+    }
+
     /// Says which device it is.
     pub fn belongs_to(&self, device: &str) {
         with(&self.table, |table| {

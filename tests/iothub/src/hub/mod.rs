@@ -112,17 +112,28 @@ impl Hub {
     pub fn inject(self: &Arc<Self>, fault: &Fault) {
         match fault {
             Fault::Detach { partition, group } => {
-                for candidate in &self.endpoint().partitions {
-                    let id = candidate.id().to_string();
-                    if partition.as_ref().is_none_or(|wanted| *wanted == id) {
-                        candidate.detach("a test asked for it", |reader| {
-                            group
-                                .as_ref()
-                                .is_none_or(|g| g.eq_ignore_ascii_case(&reader.group))
-                        });
-                    }
+                for chosen in self.chosen(partition.as_deref()) {
+                    chosen.detach("a test asked for it", |reader| {
+                        group
+                            .as_ref()
+                            .is_none_or(|g| g.eq_ignore_ascii_case(&reader.group))
+                    });
                 }
             }
+            Fault::StallReaders { partition } => {
+                self.chosen(partition.as_deref())
+                    .for_each(|chosen| chosen.stall());
+            }
+            Fault::RecreateStream {} => {
+                let endpoint = self.endpoint();
+                let all = endpoint.partitions.iter();
+                all.for_each(|partition| partition.recreate());
+            }
+            Fault::Expire { partition, keep } => {
+                self.chosen(partition.as_deref())
+                    .for_each(|chosen| chosen.expire(*keep));
+            }
+            Fault::MuteEvents {} => self.connections.mute(FaceName::EventsAmqp),
             Fault::DropConnections { face, device } => {
                 self.connections.drop_matching(*face, device.as_deref());
             }
@@ -142,6 +153,12 @@ impl Hub {
                 }
             }
         }
+    }
+
+    /// The partition of that name, or all of them.
+    fn chosen(&self, name: Option<&str>) -> impl Iterator<Item = Arc<crate::log::Partition>> {
+        let all = self.endpoint().partitions.clone().into_iter();
+        all.filter(move |partition| name.is_none_or(|name| partition.id().to_string() == name))
     }
 
     /// Registers a connection of a face.

@@ -154,14 +154,24 @@ impl Partition {
             enqueued: last.enqueued,
             event,
         });
-        while state.records.len() > self.retention {
-            state.records.pop_front();
-            state.begin += 1;
-        }
+        state.keep(self.retention);
         for reader in &state.readers {
             reader.wake.notify_one();
         }
         last
+    }
+
+    /// Drops all but the newest `keep` events, as retention does.
+    pub fn expire(&self, keep: usize) {
+        self.lock().keep(keep);
+    }
+
+    /// Becomes another, empty stream: sequence numbers and offsets begin again, readers are detached.
+    pub fn recreate(&self) {
+        let mut state = self.lock();
+        (state.begin, state.next_offset, state.last) = (0, 0, None);
+        state.records.clear();
+        state.detach("the entity is made again", |_| true);
     }
 
     /// What can be seen of it.
@@ -173,7 +183,12 @@ impl Partition {
             begin: state.begin,
             last: state.last,
             empty: state.records.is_empty(),
-            readers: state.readers.iter().map(Entry::view).collect(),
+            readers: state
+                .readers
+                .iter()
+                .filter(|entry| entry.is_open())
+                .map(Entry::view)
+                .collect(),
         }
     }
 
@@ -194,6 +209,13 @@ impl Partition {
 }
 
 impl State {
+    fn keep(&mut self, count: usize) {
+        while self.records.len() > count {
+            self.records.pop_front();
+            self.begin += 1;
+        }
+    }
+
     /// The event with that sequence number, or the oldest kept if it has gone.
     pub(super) fn at(&self, sequence: i64) -> Option<&Record> {
         let index = usize::try_from((sequence - self.begin).max(0)).ok()?;

@@ -120,6 +120,8 @@ pub(super) struct Entry {
     next: i64,
     pub(super) wake: Arc<Notify>,
     stolen: Option<Stolen>,
+    /// Gets nothing any more.
+    stalled: bool,
 }
 
 impl Entry {
@@ -130,6 +132,11 @@ impl Entry {
             epoch: self.epoch,
             next: self.next,
         }
+    }
+
+    /// Not evicted: an evicted one stays until its connection has heard of it.
+    pub(super) fn is_open(&self) -> bool {
+        self.stolen.is_none()
     }
 
     fn evict(&mut self, why: Stolen) {
@@ -143,7 +150,7 @@ impl State {
         let rivals = || {
             self.readers
                 .iter()
-                .filter(|entry| entry.stolen.is_none() && entry.group == request.group)
+                .filter(|entry| entry.is_open() && entry.group == request.group)
         };
         let highest = rivals()
             .filter_map(|entry| Some((entry.epoch?, entry)))
@@ -188,8 +195,20 @@ impl State {
             next,
             wake: request.wake,
             stolen: None,
+            stalled: false,
         });
         Ok(id)
+    }
+
+    pub(super) fn detach(&mut self, why: &str, chosen: impl Fn(&ReaderView) -> bool) -> usize {
+        let mut count = 0;
+        for entry in &mut self.readers {
+            if chosen(&entry.view()) {
+                entry.evict(Stolen::Forced(why.to_owned()));
+                count += 1;
+            }
+        }
+        count
     }
 }
 
@@ -227,6 +246,9 @@ impl Reader {
         if let Some(why) = &state.readers[index].stolen {
             return Err(why.clone());
         }
+        if state.readers[index].stalled {
+            return Ok(None);
+        }
         let Some(record) = state.at(state.readers[index].next).cloned() else {
             return Ok(None);
         };
@@ -261,14 +283,13 @@ impl Drop for Reader {
 impl Partition {
     /// Closes the readers that `chosen` picks, as a broker does that moves a partition.
     pub fn detach(&self, why: &str, chosen: impl Fn(&ReaderView) -> bool) -> usize {
-        let mut state = self.lock();
-        let mut count = 0;
-        for entry in &mut state.readers {
-            if chosen(&entry.view()) {
-                entry.evict(Stolen::Forced(why.to_owned()));
-                count += 1;
-            }
+        self.lock().detach(why, chosen)
+    }
+
+    /// The readers that are open now get nothing any more.
+    pub fn stall(&self) {
+        for entry in &mut self.lock().readers {
+            entry.stalled = true;
         }
-        count
     }
 }

@@ -152,6 +152,9 @@ fn a_higher_or_equal_epoch_evicts_and_nothing_is_read_afterwards() {
         let mut young = open(&log, "young", Some(new)).unwrap();
         assert!(matches!(old.next(), Err(Stolen::ByEpoch { .. })), "{new}");
         assert!(young.next().unwrap().is_some());
+        let readers = log.view().readers;
+        assert_eq!(readers.len(), 1, "the evicted one reads no more");
+        assert_eq!(readers[0].name, "young");
     }
 }
 
@@ -210,4 +213,40 @@ fn an_append_wakes_every_reader() {
         .unwrap()
         .block_on(async { futures::FutureExt::now_or_never(wake.notified()) });
     assert!(told.is_some());
+}
+
+#[test]
+fn retention_that_passes_leaves_the_newest() {
+    let log = partition(5, 10);
+    log.expire(2);
+    assert_eq!(log.view().begin, 3);
+    assert_eq!(log.view().last.map(|last| last.sequence), Some(4));
+    assert_eq!(first(&log, Position::Earliest), Some(3));
+    log.expire(0);
+    assert!(log.view().empty);
+}
+
+#[test]
+fn a_stream_that_is_made_again_counts_from_0_and_detaches_its_readers() {
+    let log = partition(5, 10);
+    let mut reader = open(&log, "r", None).unwrap();
+    log.recreate();
+    assert!(matches!(reader.next(), Err(Stolen::Forced(_))));
+    let old = Position::Offset {
+        value: 296,
+        inclusive: false,
+    };
+    assert!(Reader::open(Arc::clone(&log), request("r", None, old)).is_err());
+    log.append(event(1), 3000);
+    assert_eq!(first(&log, Position::Earliest), Some(0));
+}
+
+#[test]
+fn a_stalled_reader_gets_nothing_and_a_new_one_does() {
+    let log = partition(5, 10);
+    let mut stalled = open(&log, "stalled", Some(1)).unwrap();
+    log.stall();
+    assert!(stalled.next().unwrap().is_none());
+    let mut new = open(&log, "new", Some(1)).unwrap();
+    assert!(new.next().unwrap().is_some());
 }
