@@ -5,6 +5,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use connector::{args::Args, log, run, shutdown, trust};
 
+/// An event is a hundred small pieces of memory on its way, many of which are freed by another thread.
+#[global_allocator]
+static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Bad usage, as in BSD's `sysexits.h`.
 const USAGE: u8 = 64;
 
