@@ -83,6 +83,7 @@ struct Member {
     draining: bool,
     template: String,
     created: String,
+    reads: Vec<PartitionId>,
 }
 
 impl Keeper {
@@ -222,6 +223,18 @@ impl Keeper {
                 newest: member.template == newest,
             })
             .collect();
+        // Whoever reads a partition whose claim was deleted makes it again, with its position.
+        let unclaimed = alive.iter().flat_map(|member| {
+            let reads = member.reads.iter();
+            let unclaimed = reads.filter(|id| !records.contains_key(*id));
+            unclaimed.map(|id| {
+                let held = Held {
+                    by: member.id.clone(),
+                    moves: 0,
+                };
+                (id.clone(), held)
+            })
+        });
         let held = records
             .iter()
             .filter_map(|(id, record)| {
@@ -231,6 +244,7 @@ impl Keeper {
                 };
                 Some((id.clone(), held))
             })
+            .chain(unclaimed)
             .collect();
         plan(&candidates, &self.partitions, &held)
     }
@@ -312,6 +326,11 @@ fn member(lease: &Lease) -> Option<Member> {
             .cloned()
             .unwrap_or_default(),
         draining: report.as_ref().is_some_and(|report| report.draining),
+        reads: report
+            .iter()
+            .flat_map(|report| &report.partitions)
+            .map(|id| PartitionId::new(id.as_str()))
+            .collect(),
         template: report
             .map(|report| report.pod_template_hash)
             .unwrap_or_default(),

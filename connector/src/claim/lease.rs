@@ -347,6 +347,27 @@ pub struct LeaseClaim {
 }
 
 impl LeaseClaim {
+    /// Somebody has deleted the Lease. We read the partition, so it is made again as it was, unless
+    /// somebody else has claimed the partition meanwhile.
+    async fn make_again(&mut self) -> Result<(), ClaimError> {
+        let lease = Lease {
+            metadata: ObjectMeta {
+                name: self.lease.metadata.name.clone(),
+                ..ObjectMeta::default()
+            },
+            spec: None,
+        };
+        let mark = mark(&self.lease);
+        let lease = self
+            .claims
+            .written(lease, &self.partition, self.epoch.0, mark.as_ref(), true);
+        let leases = &self.claims.leases;
+        self.lease = call(leases.create(&PostParams::default(), &lease)).await?;
+        let partition = self.partition.as_str();
+        tracing::warn!(partition, "the claim was deleted, and is made again");
+        Ok(())
+    }
+
     async fn write(&mut self, mark: Option<&Mark>, held: bool) -> Result<(), ClaimError> {
         let lease = self.lease.clone();
         let lease = self
@@ -395,11 +416,9 @@ impl Claim for LeaseClaim {
     }
 
     async fn confirm(&mut self) -> Result<(), ClaimError> {
-        let record = self
-            .claims
-            .get(&self.partition)
-            .await?
-            .ok_or(ClaimError::Lost)?;
+        let Some(record) = self.claims.get(&self.partition).await? else {
+            return self.make_again().await;
+        };
         let ours = record.holder.as_ref() == Some(&self.claims.member)
             && epoch(&record.lease) == Some(self.epoch.0);
         if !ours {

@@ -70,11 +70,21 @@ async fn replace(
     Ok(Json(lease))
 }
 
+async fn remove(State(leases): State<Leases>, Path(name): Path<String>) -> Answer {
+    match leases.lock().unwrap().remove(&name) {
+        Some(lease) => Ok(Json(lease)),
+        None => refused(StatusCode::NOT_FOUND),
+    }
+}
+
 async fn api() -> Api<Lease> {
     let all = "/apis/coordination.k8s.io/v1/namespaces/plant/leases";
     let app = Router::new()
         .route(all, post(create).get(list))
-        .route(&format!("{all}/{{name}}"), get(read).put(replace))
+        .route(
+            &format!("{all}/{{name}}"),
+            get(read).put(replace).delete(remove),
+        )
         .with_state(Leases::default());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let uri = format!("http://{}", listener.local_addr().unwrap());
@@ -255,4 +265,32 @@ async fn over_a_lease_a_checkpoint_in_a_blob_moves_with_the_claim() {
     taken.release(Some(&at(3))).await.unwrap();
     let free = record(&a).await;
     assert_eq!((&free.holder, mark(&free.lease)), (&None, Some(at(3))));
+}
+
+/// Found by a scenario: a claim that was deleted by hand was made anew without a position, and the whole
+/// stream was read again.
+#[tokio::test]
+async fn a_claim_that_was_deleted_is_made_again_with_its_position() {
+    let leases = api().await;
+    let (a, b) = (member(&leases, "a"), member(&leases, "b"));
+    let mut held = a.create(&zero()).await.unwrap();
+    held.save(&at(1)).await.unwrap();
+    let epoch = held.epoch();
+    let delete = kube::api::DeleteParams::default();
+    leases.delete(&a.name(&zero()), &delete).await.unwrap();
+    held.save(&at(2)).await.unwrap();
+    let again = record(&a).await;
+    assert_eq!(again.holder.as_ref(), Some(&a.member));
+    assert_eq!(
+        (mark(&again.lease), super::epoch(&again.lease)),
+        (Some(at(2)), Some(epoch.0))
+    );
+
+    leases.delete(&a.name(&zero()), &delete).await.unwrap();
+    b.create(&zero()).await.unwrap();
+    let lost = held.save(&at(3)).await;
+    assert!(
+        matches!(lost, Err(ClaimError::Lost)),
+        "somebody else was faster"
+    );
 }
