@@ -155,7 +155,7 @@ class Standins:
         try:
             return self.http.get(f"http://{HUB}:8090/health", timeout=2).ok and all(
                 self.http.get(f"http://{self._rest(way)}/Thingworx/ready", timeout=2).ok for way in (PLAIN, TLS))
-        except requests.ConnectionError:
+        except requests.RequestException:
             return False
 
     def _ask(self, method: str, url: str, timeout: float = 60, **arguments):
@@ -261,7 +261,7 @@ checkpoints: {{file: {{path: {folder}/connector-{number}.json}}}}
             raise RuntimeError("the connector has ended: " + self.processes.tail(CONNECTOR))
         try:
             return self.http.get(f"http://{PLATFORM}:9090/readyz", timeout=2).ok
-        except requests.ConnectionError:
+        except requests.RequestException:
             return False
 
     def reading(self) -> bool:
