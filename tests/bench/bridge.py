@@ -155,7 +155,7 @@ class Standins:
         try:
             return self.http.get(f"http://{HUB}:8090/health", timeout=2).ok and all(
                 self.http.get(f"http://{self._rest(way)}/Thingworx/ready", timeout=2).ok for way in (PLAIN, TLS))
-        except requests.ConnectionError:
+        except requests.RequestException:
             return False
 
     def _ask(self, method: str, url: str, timeout: float = 60, **arguments):
@@ -261,23 +261,23 @@ checkpoints: {{file: {{path: {folder}/connector-{number}.json}}}}
             raise RuntimeError("the connector has ended: " + self.processes.tail(CONNECTOR))
         try:
             return self.http.get(f"http://{PLATFORM}:9090/readyz", timeout=2).ok
-        except requests.ConnectionError:
+        except requests.RequestException:
             return False
 
     def reading(self) -> bool:
         """Every partition has its reader."""
         return self.readers() == self.partitions
 
-    def relay(self, way: Way) -> int:
-        """Starts the least that can carry events from the hub to the platform."""
-        scheme = "wss" if way.tls else "ws"
-        command = [
-            PROGRAMS / RELAY, "--events", self.folder / "events", "--group", GROUP, "--partitions", self.partitions,
-            "--platform", f"{scheme}://{self._nodes(way).split(',')[0]}/Thingworx/WS",
-            "--app-key", self.folder / "appKey"]
+    def relay(self, way: Way, *, writing: bool = True) -> int:
+        """Starts the least that can carry events from the hub to the platform, or merely read them."""
+        folder = self.folder
+        command = [PROGRAMS / RELAY, "--events", folder / "events", "--group", GROUP, "--partitions", self.partitions]
+        if writing:
+            scheme = "wss" if way.tls else "ws"
+            command += ["--platform", f"{scheme}://{self._nodes(way).split(',')[0]}/Thingworx/WS",
+                        "--app-key", folder / "appKey", "--ca", folder / "ca.crt"]
         if way.tls:
-            command += ["--ca", self.folder / "ca.crt"]
-            return self.processes.start(RELAY, command, MEASURED, SSL_CERT_FILE=str(self.folder / "ca.crt"))
+            return self.processes.start(RELAY, command, MEASURED, SSL_CERT_FILE=str(folder / "ca.crt"))
         return self.processes.start(RELAY, [*command, "--endpoint", way.events], MEASURED)
 
     def close(self) -> None:

@@ -10,6 +10,8 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import latency
@@ -17,11 +19,12 @@ import measure
 import memory
 import peers
 import scaling
-from bridge import PLAIN, TLS
+from bridge import PLAIN, TLS, Standins, Way
 from machine import cores
 
 QUICK = os.environ.get("QUICK") == "1"
-RUNS = 1 if QUICK else 5
+# Peers are in the first of the rounds only: they differ by factors.
+RUNS, PEER_RUNS = 1 if QUICK else 5, 3
 WAYS = [PLAIN] if QUICK else [PLAIN, TLS]
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "azure-iot-hub-connector"
 # The fastest reader takes a hundred thousand a second and more, for as long as it warms up and is measured.
@@ -33,16 +36,21 @@ def bridge() -> dict:
     with memory.bench() as standins:
         standins.define(1_000)
         standins.load(events=EVENTS)
-        best = {language: min(settings, key=lambda peer: peers.read(standins, PLAIN, peer).us) if not QUICK
+        best = {language: min(settings, key=lambda peer: peers.read(standins, PLAIN, peer=peer).us) if not QUICK
                 else settings[1] for language, settings in peers.PEERS.items()}
-        subjects = {f"whole bridge, {way.name}": (measure.bridge, way) for way in WAYS}
+        # Name → what is run, which way, and how often.
+        subjects: dict[str, tuple[Callable[[Standins, Way], measure.Run], Way, int]] = {}
+        for way in WAYS:
+            subjects[f"whole bridge, {way.name}"] = measure.bridge, way, RUNS
+            subjects[f"its library merely reading, {way.name}"] = measure.reading, way, RUNS
         for peer in best.values():
-            subjects |= {f"{peer}, {way.name}": (lambda standins, way, peer=peer: peers.read(standins, way, peer), way)
-                         for way in WAYS}
+            for way in WAYS:
+                subjects[f"{peer}, {way.name}"] = partial(peers.read, peer=peer), way, min(RUNS, PEER_RUNS)
         runs: dict[str, list[measure.Run]] = {name: [] for name in subjects}
-        for _ in range(RUNS):
-            for name, (run, way) in subjects.items():
-                runs[name].append(run(standins, way))
+        for turn in range(RUNS):
+            for name, (run, way, times) in subjects.items():
+                if turn < times:
+                    runs[name].append(run(standins, way))
         for name, of in runs.items():
             measure.show(name, of)
         return {name: measure.figures(of) for name, of in runs.items()}

@@ -18,10 +18,11 @@ def once(standins: Standins, way: Way, subject: str) -> dict:
     """One stretch of events at the rate; the platform's tally of their ages."""
     if subject == CONNECTOR:
         standins.connector(way, start="Latest")
-        eventually("the connector is ready", standins.ready, 30)
     else:
         standins.relay(way)
     try:
+        if subject == CONNECTOR:
+            eventually("the connector is ready", standins.ready, 30)
         eventually(f"the {subject} reads", standins.reading, 30)
         seconds = WARM_SECONDS + MEASURED_SECONDS
         load = standins.loading(int(RATE * seconds), RATE)
@@ -29,9 +30,8 @@ def once(standins: Standins, way: Way, subject: str) -> dict:
         standins.clear(way)
         load.join()
         tally = standins.tally(way)
-        if tally["stamped"] < 0.9 * RATE * MEASURED_SECONDS:
-            raise RuntimeError(f"{subject} has not kept up: {tally}")
-        return tally
+        # Else the figures are of a queue, which is for the reader to know.
+        return {**tally, "keptUp": tally["stamped"] >= 0.95 * RATE * MEASURED_SECONDS}
     finally:
         standins.processes.end(subject)
 
@@ -49,8 +49,9 @@ def measure(standins: Standins, ways: list[Way], runs: int) -> dict:
             for subject, of in tallies.items()
         }
         for subject in SUBJECTS:
+            kept_up = all(one["keptUp"] for one in tallies[subject])
             print(f"  {f'{subject}, {way.name}':56} p50 {middle[subject]['p50Us']:7.2f} ms,"
-                  f" p99 {middle[subject]['p99Us']:7.2f} ms", flush=True)
+                  f" p99 {middle[subject]['p99Us']:7.2f} ms{'' if kept_up else ', but has not kept up'}", flush=True)
         ratio = middle[CONNECTOR]["p99Us"] / middle[RELAY]["p99Us"]
         print(f"  {f'p99 beside the relay, {way.name}':56} {ratio:5.1f} ×", flush=True)
         result[way.name] = {**{subject: {"p50_ms": of["p50Us"], "p99_ms": of["p99Us"]}

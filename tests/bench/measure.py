@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-from bridge import CONNECTOR, Standins, Way, eventually
+from bridge import CONNECTOR, RELAY, Standins, Way, eventually
 from machine import Cpu, peak_mib
 
 # Written before a run is measured: all definitions are fetched, and merging has found its size.
@@ -65,6 +65,16 @@ def bridge(standins: Standins, way: Way, *, warm: int = WARM_EVENTS, seconds: fl
         return stretch(standins, pid, standins.pids(way), lambda: standins.written(way), seconds)
     finally:
         standins.processes.end(CONNECTOR)
+
+
+def reading(standins: Standins, way: Way) -> Run:
+    """Merely reading with the library that the connector reads with: what no work on the connector can save."""
+    pid = standins.relay(way, writing=False)
+    try:
+        eventually("reading is warm", lambda: standins.reading() and standins.read() >= WARM_EVENTS, 120, 0.1)
+        return stretch(standins, pid, [standins.hub_pid], standins.read)
+    finally:
+        standins.processes.end(RELAY)
 
 
 def median(runs: list[Run]) -> Run:

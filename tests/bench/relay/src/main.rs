@@ -5,7 +5,12 @@
 //! what the connector adds.
 
 use std::{
-    error::Error, num::NonZeroU8, path::PathBuf, process::ExitCode, sync::Arc, time::Duration,
+    error::Error,
+    num::NonZeroU8,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
 };
 
 use alwayson::{
@@ -23,7 +28,7 @@ use azure_messaging_eventhubs::{
 use clap::Parser;
 use futures::StreamExt as _;
 use serde_json::{Map, Value as Json};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::timeout};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -31,6 +36,8 @@ use url::Url;
 const PREFETCH: u32 = 1000;
 /// The connector's own time-out of a request.
 const ANSWER: Duration = Duration::from_secs(4);
+/// Logging in to the platform, with tries again.
+const CONNECT: Duration = Duration::from_secs(20);
 
 /// Carries events to the platform with nothing between.
 #[derive(Debug, Parser)]
@@ -47,17 +54,18 @@ struct Args {
     /// How many partitions there are.
     #[arg(long)]
     partitions: u16,
-    /// The platform's AlwaysOn URL.
-    #[arg(long)]
-    platform: Url,
+    /// The platform's AlwaysOn URL; without it events are read and dropped.
+    #[arg(long, requires = "app_key")]
+    platform: Option<Url>,
     /// File with the application key.
     #[arg(long)]
-    app_key: PathBuf,
+    app_key: Option<PathBuf>,
     /// Certificates of the authority to trust for the platform (PEM).
     #[arg(long)]
     ca: Option<PathBuf>,
 }
 
+// As the connector has them.
 #[tokio::main(worker_threads = 2)]
 async fn main() -> ExitCode {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -83,11 +91,22 @@ impl Credentials for Key {
 
 async fn relay(args: Args) -> Result<(), Box<dyn Error>> {
     let string = std::fs::read_to_string(&args.events)?;
-    let key = Key(std::fs::read_to_string(&args.app_key)?);
+    let node = match (&args.platform, &args.app_key) {
+        (Some(url), Some(key)) => Some(connect(&args, url, key).await?),
+        _ => None,
+    };
+    let readers =
+        (0..args.partitions).map(|partition| read(&args, &string, partition, node.as_ref()));
+    futures::future::try_join_all(readers).await?;
+    Ok(())
+}
+
+async fn connect(args: &Args, url: &Url, key: &Path) -> Result<Node, Box<dyn Error>> {
+    let key = Key(std::fs::read_to_string(key)?);
     let ca = args.ca.as_ref().map(std::fs::read).transpose()?;
     let settings = NodeSettings {
         name: "platform".into(),
-        url: args.platform.clone(),
+        url: url.clone(),
         tls: TlsSettings {
             ca,
             server_name: None,
@@ -98,19 +117,17 @@ async fn relay(args: Args) -> Result<(), Box<dyn Error>> {
     // Nothing is bound, so the platform asks for nothing.
     let (requests, _none) = mpsc::channel(1);
     let node = Node::start(settings, Arc::new(key), requests, CancellationToken::new());
-    node.state()
-        .wait_for(|state| state.link == Link::Up)
-        .await?;
-    let readers = (0..args.partitions).map(|partition| read(&args, &string, partition, &node));
-    futures::future::try_join_all(readers).await?;
-    Ok(())
+    let mut state = node.state();
+    let up = state.wait_for(|state| state.link == Link::Up);
+    timeout(CONNECT, up).await??;
+    Ok(node)
 }
 
 async fn read(
     args: &Args,
     string: &str,
     partition: u16,
-    node: &Node,
+    node: Option<&Node>,
 ) -> Result<(), Box<dyn Error>> {
     let mut builder = ConsumerClient::builder()
         .with_consumer_group(args.group.clone())
@@ -122,7 +139,10 @@ async fn read(
     let options = OpenReceiverOptions {
         prefetch: Some(PREFETCH),
         start_position: Some(StartPosition {
-            location: StartLocation::Latest,
+            location: match node {
+                Some(_) => StartLocation::Latest,
+                None => StartLocation::Earliest,
+            },
             inclusive: false,
         }),
         ..OpenReceiverOptions::default()
@@ -132,7 +152,10 @@ async fn read(
         .await?;
     let mut events = receiver.stream_events();
     while let Some(event) = events.next().await {
-        if let Some(request) = request(&event?) {
+        let event = event?;
+        if let Some(node) = node
+            && let Some(request) = request(&event)
+        {
             let node = node.clone();
             // Answers are awaited, so that as much is in flight as with a connector, but nothing waits
             // for them.
