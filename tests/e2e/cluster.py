@@ -177,7 +177,11 @@ class Stack:
         self.nodes = nodes
         kubectl("create", "namespace", namespace)
         kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/warn=restricted")
-        self._deploy()
+        try:
+            self._deploy()
+        except BaseException:
+            self.delete()
+            raise
 
     def _certificate(self, *names: str) -> dict[str, str]:
         issued = self.authority.issue_cert(*names)

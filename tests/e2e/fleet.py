@@ -35,6 +35,7 @@ class Fleet:
         self.thread = threading.Thread(target=self.loop.run_forever, name="fleet", daemon=True)
         self.thread.start()
         self.devices: dict[str, Device] = {}
+        self.sending: Telemetry | None = None
         self._run(self._connect(connection_strings, ca), 120)
 
     def _run(self, work, timeout: float):
@@ -82,7 +83,12 @@ class Fleet:
 
     def telemetry(self, count: int | None, rate: float) -> Telemetry:
         """Begins to send `count` numbered messages from each device, or until `stop`, `rate` a second altogether."""
-        return Telemetry(self, count, rate)
+        if self.sending and self.sending.running():
+            # Left by a scenario that has failed: two at once would number their messages alike.
+            self.sending.stop()
+            self.sending.wait(60)
+        self.sending = Telemetry(self, count, rate)
+        return self.sending
 
     def received(self) -> tuple[list[dict], list[dict]]:
         """All messages and methods that devices have received so far."""

@@ -21,10 +21,9 @@ class Hub:
         return answer.json() if answer.content else None
 
     def ready(self) -> bool:
-        try:
-            return self.http.get(self.url + "/partitions", timeout=2).ok
-        except requests.ConnectionError:
-            return False
+        """Whether it takes requests; raises while there is nobody to ask."""
+        self.http.get(self.url + "/partitions", timeout=2).raise_for_status()
+        return True
 
     def register(self, names: list[str]) -> dict[str, str]:
         """Registers devices; name → connection string."""

@@ -43,6 +43,26 @@ def frozen(process_id: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def gone(name: str) -> Iterator[None]:
+    """A program of the cluster is killed, and started again as it was."""
+    process_id = program(name)
+    here = Path(f"/proc/{process_id}")
+    command = (here / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+    variables = dict(one.split(b"=", 1) for one in (here / "environ").read_bytes().split(b"\0") if b"=" in one)
+    folder = (here / "cwd").resolve()
+    os.kill(process_id, signal.SIGKILL)
+    try:
+        yield
+    finally:
+        with (RUN / "log" / f"{name}.log").open("ab") as log:
+            started = subprocess.Popen(command, env=variables, cwd=folder, stdin=subprocess.DEVNULL, stdout=log,
+                                       stderr=log, start_new_session=True)
+        # As `tests/cluster/up` writes it down: process id and start time, which is the 20th field behind the name.
+        began = Path(f"/proc/{started.pid}/stat").read_text().rpartition(")")[2].split()[19]
+        (RUN / "pids" / name).write_text(f"{started.pid} {began}\n")
+
+
+@contextlib.contextmanager
 def cut(pod: dict, *addresses: str) -> Iterator[None]:
     """Packets between a pod and these addresses are dropped without a word, both ways."""
     inside = ["nsenter", "--target", str(pid(pod)), "--net", "iptables", "--wait"]

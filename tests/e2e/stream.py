@@ -25,6 +25,8 @@ class Stream:
         self.first = {name: device.sent for name, device in self.devices.items()}
         self.cursor = thingworx.taken()
         self.entries: list[dict] = []
+        # Values of messages from before the stream: they had arrived then, and are here again.
+        self.older = 0
         self.sending = fleet.telemetry(count, rate)
         eventually("the stream has begun to arrive from each device",
                    lambda: all(self.highest().get(name, -1) >= 0 for name in self.devices), 60)
@@ -35,15 +37,18 @@ class Stream:
         """The stream's entries in the platform's log, numbered from 0."""
         new, self.cursor = self.thingworx.values_from(self.cursor)
         for entry in new:
-            number = int(entry["value"]) - self.first[entry["thing"]] \
-                if entry["property"] == "seq" and entry["thing"] in self.first else -1
-            if number >= 0:
-                self.entries.append({**entry, "value": number})
+            if entry["property"] == "seq" and entry["thing"] in self.first:
+                number = int(entry["value"]) - self.first[entry["thing"]]
+                self.older += number < 0
+                if number >= 0:
+                    self.entries.append({**entry, "value": number})
         return self.entries
 
     def counts(self) -> Arrivals:
         sent = {name: device.sent - self.first[name] for name, device in self.devices.items()}
-        return Arrivals.of(self.counted(), sent)
+        result = Arrivals.of(self.counted(), sent)
+        result.twice += self.older
+        return result
 
     def highest(self, not_by: str = "\n", after: int = 0) -> dict[str, int]:
         """Device → highest number that has arrived, by others than one pod, after an entry of the log."""

@@ -236,6 +236,8 @@ def test_latest_killed_before_its_first_checkpoint_loses_nothing_after_its_first
         stream = Stream(bench.thingworx, devices)
         bench.end(latest["name"], signal.SIGKILL)
         untouched = begun and checkpoints(bench, latest["name"]) == begun
+        before = stream.sending.acknowledged
+        eventually("messages are sent while nobody reads", lambda: stream.sending.acknowledged >= before + 200, 30)
         stream.sending.stop()
         stream.sent()
         bench.connector(**latest)

@@ -37,10 +37,9 @@ class Thingworx:
         return answer.json() if answer.content else None
 
     def ready(self) -> bool:
-        try:
-            return self.http.get(self.url + "/Thingworx/ready", timeout=2).ok
-        except requests.ConnectionError:
-            return False
+        """Whether a node takes requests; raises while there is nobody to ask."""
+        self.http.get(self.url + "/Thingworx/ready", timeout=2).raise_for_status()
+        return True
 
     # ---- the model ----
 
