@@ -334,19 +334,29 @@ impl Reader {
         *pause = PAUSE;
         self.ingress.reporter.well(Part::Ingress);
         let end = self.pump(link.as_mut(), stop).await;
-        if matches!(end, End::StoodStill(_)) {
-            self.drop_unsent();
-        }
         let closing = async {
             if timeout(CALL, link.close()).await.is_err() {
                 tracing::debug!("closing a link took too long");
             }
         };
-        match (end, self.settle_while(closing, stop).await) {
-            // Whatever the link said, this comes first.
-            (End::Failed(_), Err(still @ End::StoodStill(_))) => still,
-            (end, _) => end,
+        match end {
+            End::ClaimLost | End::StoodStill(_) => {
+                self.drop_unsent();
+                closing.await;
+            }
+            // Perhaps another member has taken over: nothing is sent before that is known.
+            End::Failed(HubError::Evicted { .. } | HubError::LowerEpoch { .. }) => closing.await,
+            End::Stopped | End::Resized | End::Failed(_) => {
+                if let Err(other @ (End::StoodStill(_) | End::ClaimLost)) =
+                    self.settle_while(closing, stop).await
+                {
+                    // Whatever the link said, this comes first.
+                    self.drop_unsent();
+                    return other;
+                }
+            }
         }
+        end
     }
 
     async fn pump(&mut self, link: &mut dyn Batches, stop: &CancellationToken) -> End {
