@@ -12,8 +12,23 @@ static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Bad usage, as in BSD's `sysexits.h`.
 const USAGE: u8 = 64;
 
-#[tokio::main(worker_threads = 2)]
-async fn main() -> ExitCode {
+/// Threads at most: partitions are shared by pods, and each thread has buffers of its own.
+const THREADS: usize = 4;
+
+fn main() -> ExitCode {
+    // As many as the pod's limit allows: with one processor a second thread only costs switches.
+    let threads = std::thread::available_parallelism().map_or(1, |all| all.get().min(THREADS));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(start()),
+        Err(error) => fail(1, &error),
+    }
+}
+
+async fn start() -> ExitCode {
     let args = Args::try_parse().unwrap_or_else(|error| {
         let _ = error.print();
         std::process::exit(if error.use_stderr() { USAGE.into() } else { 0 });

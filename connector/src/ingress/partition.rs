@@ -334,28 +334,16 @@ impl Reader {
         *pause = PAUSE;
         self.ingress.reporter.well(Part::Ingress);
         let end = self.pump(link.as_mut(), stop).await;
-        let closing = async {
+        match end {
+            End::ClaimLost | End::StoodStill(_) => self.drop_unsent(),
+            End::Stopped | End::Resized | End::Failed(_) => {}
+        }
+        // Beside everything else: a peer that does not answer must not delay what comes next.
+        tokio::spawn(async move {
             if timeout(CALL, link.close()).await.is_err() {
                 tracing::debug!("closing a link took too long");
             }
-        };
-        match end {
-            End::ClaimLost | End::StoodStill(_) => {
-                self.drop_unsent();
-                closing.await;
-            }
-            // Perhaps another member has taken over: nothing is sent before that is known.
-            End::Failed(HubError::Evicted { .. } | HubError::LowerEpoch { .. }) => closing.await,
-            End::Stopped | End::Resized | End::Failed(_) => {
-                if let Err(other @ (End::StoodStill(_) | End::ClaimLost)) =
-                    self.settle_while(closing, stop).await
-                {
-                    // Whatever the link said, this comes first.
-                    self.drop_unsent();
-                    return other;
-                }
-            }
-        }
+        });
         end
     }
 

@@ -20,7 +20,8 @@ type Answer = Result<Json<Value>, (StatusCode, Json<Value>)>;
 fn refused(code: StatusCode) -> Answer {
     let status = json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-        "code": code.as_u16(), "reason": "", "message": ""
+        "code": code.as_u16(), "message": "",
+        "reason": if code == StatusCode::NOT_FOUND { "NotFound" } else { "Conflict" }
     });
     Err((code, Json(status)))
 }

@@ -161,7 +161,8 @@ impl ApiServer {
 fn refused(code: u16) -> (u16, Value) {
     let status = json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-        "code": code, "reason": "", "message": "refused"
+        "code": code, "message": "refused",
+        "reason": if code == 404 { "NotFound" } else { "Conflict" }
     });
     (code, status)
 }
