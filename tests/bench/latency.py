@@ -7,7 +7,7 @@ import time
 
 from bridge import CONNECTOR, RELAY, Standins, Way, eventually
 
-# What the issue of a product's latency is asked at: a tenth of what one core carries.
+# An eighth of what one core carries: a rate at which nothing queues, as most hubs are used.
 RATE = 5_000
 # Definitions are fetched and connections are warm by then.
 WARM_SECONDS, MEASURED_SECONDS = 3.0, 10.0
