@@ -40,7 +40,8 @@ def reader(stack: Stack) -> dict:
 def written_again(stream: Stream, pod: str, since: int) -> None:
     """Waits until every device's messages are written by other pods; tells after how long."""
     begun = time.monotonic()
-    eventually("every partition is written again", lambda: stream.highest(pod, since).keys() == stream.devices.keys(), 30)
+    eventually("every partition is written again",
+               lambda: stream.highest(pod, since).keys() == stream.devices.keys(), 30)
     told(f"written again {time.monotonic() - begun:.1f} s after the kill (15 are allowed)")
 
 

@@ -128,7 +128,8 @@ def test_claims_that_somebody_else_writes_to_are_kept(running: Stack, fleet: Fle
     epochs = running.epochs()
     for number in range(5):
         for claim in running.claims().values():
-            kubectl("-n", running.namespace, "annotate", "--overwrite", "lease", claim.lease, f"somebody.example/note={number}")
+            kubectl("-n", running.namespace, "annotate", "--overwrite", "lease", claim.lease,
+                    f"somebody.example/note={number}")
         checkpoints_move(running)
     stream.end(0)
     assert running.epochs() == epochs, "a partition has moved"
@@ -141,7 +142,8 @@ def no_lease_writes(namespace: str) -> list[dict]:
     """Objects that forbid every update of a Lease in a namespace, with the answer of missing rights."""
     name = f"no-lease-writes-{namespace}"
     api = "admissionregistration.k8s.io/v1"
-    rule = {"apiGroups": ["coordination.k8s.io"], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["leases"]}
+    rule = {"apiGroups": ["coordination.k8s.io"], "apiVersions": ["v1"], "operations": ["UPDATE"],
+            "resources": ["leases"]}
     return [
         {"apiVersion": api, "kind": "ValidatingAdmissionPolicy", "metadata": {"name": name}, "spec": {
             "failurePolicy": "Fail", "matchConstraints": {"resourceRules": [rule]},
@@ -217,7 +219,8 @@ def test_a_foreign_reader_with_a_higher_epoch_is_told_and_not_fought(running: St
     (tmp_path / "ca.crt").write_text(running.ca)
     had = attached(running, partition)
     foreign = ForeignReader(f"Endpoint=sb://{running.events_ip}/;SharedAccessKeyName=service;"
-                            f"SharedAccessKey={running.policy_key};EntityPath=telemetry", tmp_path / "ca.crt", partition)
+                            f"SharedAccessKey={running.policy_key};EntityPath=telemetry",
+                            tmp_path / "ca.crt", partition)
     try:
         eventually("ConsumerGroupTaken is in the status", lambda: any(
             one["reason"] == "ConsumerGroupTaken" for one in running.status()["conditions"]), 90)

@@ -54,7 +54,8 @@ def well(bench: Bench) -> None:
 
 def strike(bench: Bench, **fault) -> None:
     """Begins a fault of the platform and waits until the connector feels it: a node may be resting from an earlier."""
-    bad = lambda: sum(bench.total(f'write_seconds_count{{outcome="{outcome}"') for outcome in ("refused", "unanswered"))  # noqa: E731
+    bad = lambda: sum(bench.total(f'write_seconds_count{{outcome="{outcome}"')  # noqa: E731
+                      for outcome in ("refused", "unanswered"))
     before = bad()
     bench.thingworx.fault(**fault)
     eventually("the connector feels the fault", lambda: bad() > before or not bench.ready(), 40)
@@ -127,7 +128,8 @@ def test_a_thing_keeps_its_node_and_its_order_while_nodes_are_killed(bench: Benc
     eventually("the connector is ready", bench.ready, 60)
     stream = Stream(bench.thingworx, running)
     stream.goes_on(30)
-    nodes = {thing: {entry["node"] for entry in stream.counted() if entry["thing"] == thing} for thing in running.devices}
+    entries = stream.counted()
+    nodes = {thing: {entry["node"] for entry in entries if entry["thing"] == thing} for thing in running.devices}
     assert all(len(of_thing) == 1 for of_thing in nodes.values()), f"a Thing has changed its node: {nodes}"
     for node in (0, 1) * (5 if SOAK else 2):
         bench.thingworx.fault(kind="leave", node=node)
