@@ -204,10 +204,18 @@ impl Keeper {
         records: &BTreeMap<PartitionId, ClaimRecord>,
         now: Instant,
     ) -> BTreeMap<PartitionId, MemberId> {
+        // An earlier start of our own pod is over, whatever its Lease says: what it held is ours.
+        let earlier: BTreeSet<&MemberId> = records
+            .values()
+            .filter(|record| self.is_of_our_pod(record))
+            .filter_map(|record| record.holder.as_ref())
+            .filter(|holder| **holder != self.member)
+            .collect();
         let alive: Vec<&Member> = members
             .iter()
             .filter(|member| member.connector_uid == self.store.connector_uid)
             .filter(|member| !member.draining && !self.observer.is_dead(&member.id, now))
+            .filter(|member| !earlier.contains(&member.id))
             .collect();
         // The template of the youngest member: hashes say nothing of age.
         let newest = alive
@@ -238,8 +246,13 @@ impl Keeper {
         let held = records
             .iter()
             .filter_map(|(id, record)| {
+                let holder = record.holder.clone()?;
                 let held = Held {
-                    by: record.holder.clone()?,
+                    by: if earlier.contains(&holder) {
+                        self.member.clone()
+                    } else {
+                        holder
+                    },
                     moves: record.moves,
                 };
                 Some((id.clone(), held))
@@ -247,6 +260,10 @@ impl Keeper {
             .chain(unclaimed)
             .collect();
         plan(&candidates, &self.partitions, &held)
+    }
+
+    fn is_of_our_pod(&self, record: &ClaimRecord) -> bool {
+        !self.pod_uid.is_empty() && record.holder_pod == self.pod_uid
     }
 
     /// Lets go of a claim that names us and is planned for another, if its reader has ended without that:
@@ -279,7 +296,7 @@ impl Keeper {
             // We hold it and do not read it: an answer was lost, or our reader gave it up.
             Some(holder) if *holder == self.member => true,
             // An earlier start of this very pod: its process is gone.
-            Some(_) if !self.pod_uid.is_empty() && record.holder_pod == self.pod_uid => true,
+            Some(_) if self.is_of_our_pod(record) => true,
             Some(holder) => self.observer.is_dead(holder, now),
         };
         if free {
