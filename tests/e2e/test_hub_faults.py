@@ -191,6 +191,10 @@ def attaches(bench: Bench) -> list[dict]:
 
 def test_a_foreign_reader_with_a_higher_epoch_is_told_and_not_fought(bench: Bench, running: Fleet):
     stream = Stream(bench.thingworx, running)
+    # A link is opened once more when it has shown how large its events are.
+    received = bench.total('events_total{partition="0"')
+    eventually("the size of the events is known",
+               lambda: bench.total('events_total{partition="0"') >= received + 64, 60)
     before = attaches(bench)
     foreign = ForeignReader((bench.folder / "events").read_text(), bench.folder / "ca.crt", "0")
     begun = time.monotonic()

@@ -70,6 +70,7 @@ pub async fn run(ingress: Arc<Ingress>, claim: Box<dyn Claim>, stop: Cancellatio
         position: mark.clone(),
         low: LowWater::after(mark),
         checkpoints: Checkpoints::new(claim, ingress.metrics.clone()),
+        due: Instant::now() + CHECKPOINT,
         lanes: Lanes::default(),
         in_flight: FuturesUnordered::new(),
         fence: Some(fence),
@@ -94,6 +95,8 @@ struct Reader {
     id: PartitionId,
     epoch: Epoch,
     checkpoints: Checkpoints,
+    /// When the next checkpoint is due.
+    due: Instant,
     /// The last event received: where a link that failed is opened again.
     position: Option<Mark>,
     low: LowWater,
@@ -137,7 +140,15 @@ impl Reader {
             {
                 return self.end(&end).await;
             }
+            self.checkpoint_if_due(Instant::now());
+        }
+    }
+
+    fn checkpoint_if_due(&mut self, now: Instant) {
+        if now >= self.due {
+            self.due = now + CHECKPOINT;
             self.checkpoints.begin(self.low.mark());
+            self.lanes.prune(now);
         }
     }
 
@@ -348,8 +359,6 @@ impl Reader {
     }
 
     async fn pump(&mut self, link: &mut dyn Batches, stop: &CancellationToken) -> End {
-        let mut checkpoint = interval(CHECKPOINT);
-        checkpoint.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut dog = Watchdog::new(Instant::now());
@@ -369,10 +378,6 @@ impl Reader {
                 stored = self.checkpoints.done() => if stored == Stored::ClaimLost {
                     return End::ClaimLost;
                 },
-                _ = checkpoint.tick() => {
-                    self.checkpoints.begin(self.low.mark());
-                    self.lanes.prune(Instant::now());
-                }
                 _ = tick.tick() => {
                     let now = Instant::now();
                     if full || room == 0 {
@@ -402,6 +407,7 @@ impl Reader {
 
     /// What has to be done now and then. Says why the link must be dead, if it must.
     fn look_after(&mut self, dog: &mut Watchdog, now: Instant) -> Option<&'static str> {
+        self.checkpoint_if_due(now);
         let platform = self.ingress.platform.clone();
         self.lanes
             .tick(now, |node, since| platform.is_past(node, since));
