@@ -125,4 +125,5 @@ checkpoints: {checkpoints}
         return (self.folder / f"{CONNECTOR}.log").read_text().count(words)
 
     def log(self) -> str:
-        return (self.folder / f"{CONNECTOR}.log").read_text()[-4000:]
+        log = self.folder / f"{CONNECTOR}.log"
+        return log.read_text()[-4000:] if log.exists() else ""
