@@ -42,7 +42,7 @@ def telemetry(stack: Stack, fleet: Fleet) -> None:
     eventually("every message has become a value", lambda: seen() >= sending.total, 60)
     say(f"  telemetry sent {sending.acknowledged:5}, values on the platform {seen():5}")
     sent = {name: device.sent for name, device in fleet.devices.items()}
-    earlier = [{"property": "seq", "thing": name, "value": str(number), "gateway": ""}
+    earlier = [{"property": "seq", "thing": name, "value": str(number), "gateway": "", "takenMs": values[0]["takenMs"]}
                for name, count in begin.items() for number in range(count)]
     arrivals = Arrivals.of(earlier + values, sent)
     assert arrivals.lost == 0, f"{arrivals.lost} of {sending.total} messages are lost"
