@@ -16,6 +16,9 @@ const USAGE: u8 = 64;
 const THREADS: usize = 4;
 
 fn main() -> ExitCode {
+    // Huge pages would double what a pod at rest takes. Where the kernel does not know them there is nothing
+    // to switch off.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
     // As many as the pod's limit allows: with one processor a second thread only costs switches.
     let threads = std::thread::available_parallelism().map_or(1, |all| all.get().min(THREADS));
     let runtime = tokio::runtime::Builder::new_multi_thread()
