@@ -345,10 +345,6 @@ impl Reader {
         *pause = PAUSE;
         self.ingress.reporter.well(Part::Ingress);
         let end = self.pump(link.as_mut(), stop).await;
-        match end {
-            End::ClaimLost | End::StoodStill(_) => self.drop_unsent(),
-            End::Stopped | End::Resized | End::Failed(_) => {}
-        }
         // Beside everything else: a peer that does not answer must not delay what comes next.
         tokio::spawn(async move {
             if timeout(CALL, link.close()).await.is_err() {
