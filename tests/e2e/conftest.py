@@ -14,6 +14,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import cluster  # noqa: E402
 from fleet import Fleet  # noqa: E402
+from process import Bench  # noqa: E402
+from thingworx import hub_thing  # noqa: E402
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -55,5 +57,22 @@ def stack(operator) -> Iterator[cluster.Stack]:
 @pytest.fixture(scope="module")
 def fleet(stack: cluster.Stack) -> Iterator[Fleet]:
     made = stack.fleet(8)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def bench(request: pytest.FixtureRequest, tmp_path_factory) -> Iterator[Bench]:
+    """Stand-ins as processes in the module's `NETWORK` of loopback addresses."""
+    made = Bench(tmp_path_factory.mktemp("bench"), request.module.NETWORK)
+    made.thingworx.define({"FactoryHub": hub_thing()})
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def devices(request: pytest.FixtureRequest, bench: Bench) -> Iterator[Fleet]:
+    """The module's `DEVICES`, connected."""
+    made = bench.fleet(request.module.DEVICES)
     yield made
     made.close()

@@ -3,31 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 
 import pytest
 from cluster import eventually
 from fleet import Fleet
 from process import CONNECTOR, Bench
-from thingworx import Arrivals, hub_thing
+from thingworx import Arrivals
 
 NETWORK = "127.0.75"
+DEVICES = 4
 MOVED = "HubEndpointMoved"
-
-
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory) -> Iterator[Bench]:
-    made = Bench(tmp_path_factory.mktemp("endpoint"), NETWORK)
-    made.thingworx.define({"FactoryHub": hub_thing()})
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
-def devices(bench: Bench) -> Iterator[Fleet]:
-    made = bench.fleet(4)
-    yield made
-    made.close()
 
 
 def told(bench: Bench, text: str, name: str = CONNECTOR) -> int:

@@ -13,25 +13,11 @@ from cluster import eventually
 from fleet import Fleet
 from process import CONNECTOR, Bench
 from stream import Stream, told
-from thingworx import device_thing, hub_thing
+from thingworx import device_thing
 
 NETWORK = "127.0.73"
+DEVICES = 4
 SOAK = "SOAK" in os.environ
-
-
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory) -> Iterator[Bench]:
-    made = Bench(tmp_path_factory.mktemp("faults"), NETWORK)
-    made.thingworx.define({"FactoryHub": hub_thing()})
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
-def devices(bench: Bench) -> Iterator[Fleet]:
-    made = bench.fleet(4)
-    yield made
-    made.close()
 
 
 @pytest.fixture

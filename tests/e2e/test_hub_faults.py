@@ -15,28 +15,13 @@ from fleet import Fleet
 from foreign import OWNER_LEVEL, ForeignReader
 from process import CONNECTOR, Bench
 from stream import Stream, told
-from thingworx import hub_thing
 
 NETWORK = "127.0.84"
+DEVICES = 8
 SOAK = "SOAK" in os.environ
 # An owned partition that is silent is looked after within 25 s, a question to a dead hub is given up after 30 s, and a
 # link is opened again within 15 s.
 WATCHDOG = 90
-
-
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory) -> Iterator[Bench]:
-    made = Bench(tmp_path_factory.mktemp("hub-faults"), NETWORK)
-    made.thingworx.define({"FactoryHub": hub_thing()})
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
-def devices(bench: Bench) -> Iterator[Fleet]:
-    made = bench.fleet(8)
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")

@@ -9,24 +9,9 @@ from cluster import eventually
 from fleet import Fleet
 from process import CONNECTOR, Bench
 from proxy import Proxy
-from thingworx import hub_thing
 
 NETWORK = "127.0.76"
-
-
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory) -> Iterator[Bench]:
-    made = Bench(tmp_path_factory.mktemp("way"), NETWORK)
-    made.thingworx.define({"FactoryHub": hub_thing()})
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
-def devices(bench: Bench) -> Iterator[Fleet]:
-    made = bench.fleet(2)
-    yield made
-    made.close()
+DEVICES = 2
 
 
 @pytest.fixture
