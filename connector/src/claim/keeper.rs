@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use connector_config::{KubernetesStore, MemberReport, ReportClass, annotation, label};
+use connector_config::{KubernetesStore, MemberReport, Phase, ReportClass, annotation, label};
 use iothub::PartitionId;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, ResourceExt, api::ListParams};
@@ -32,6 +32,14 @@ use crate::{
 
 /// Between two looks. With the jitter this is half a list a second and pod.
 const LOOK: Duration = Duration::from_millis(1500);
+/// Between two looks while another member is to hand over a partition to us: devices wait for that. A
+/// hand-over takes at most ten seconds, so these are a few dozen lists in a rollout.
+const SOON: Duration = Duration::from_millis(300);
+/// For so long: by then it is handed over, or its holder does not know of it and is not to be waited for.
+const AWAITED: Duration = Duration::from_secs(15);
+/// A member that drains goes on reading for so long: its Lease says so within a second, and by then the
+/// others have looked and wait for what it hands over.
+const NOTICE: Duration = Duration::from_millis(3500);
 /// Keeps pods that started together from looking together.
 const JITTER: Duration = Duration::from_millis(1000);
 /// One list of the Leases.
@@ -48,6 +56,10 @@ pub struct Keeper {
     observer: Observer,
     reporter: Reporter,
     lags: Lags,
+    /// Since when others have been to hand over something to us.
+    awaiting: Option<Instant>,
+    /// Who else may read, as of the last look.
+    others: usize,
 }
 
 /// Where the lag of partitions that nobody reads is told.
@@ -80,7 +92,8 @@ struct Member {
     id: MemberId,
     version: String,
     connector_uid: String,
-    draining: bool,
+    /// It has joined the routing group and is not about to leave: what it gets it reads.
+    running: bool,
     template: String,
     created: String,
     reads: Vec<PartitionId>,
@@ -113,14 +126,21 @@ impl Keeper {
             observer,
             reporter,
             lags,
+            awaiting: None,
+            others: 0,
         }
     }
 
     /// Keeps sharing until `shutdown`, then hands everything over.
     pub async fn run(mut self, mut readers: Readers, shutdown: CancellationToken) {
         while !shutdown.is_cancelled() {
+            let mut pause = LOOK + rand::rng().random_range(Duration::ZERO..JITTER);
             match self.look(&mut readers).await {
-                Ok(()) => {}
+                Ok(()) => {
+                    if self.is_awaiting() {
+                        pause = SOON;
+                    }
+                }
                 Err(ClaimError::Unavailable(error)) => {
                     let message = format!("the Kubernetes API server cannot be used: {error}");
                     let trouble =
@@ -130,13 +150,20 @@ impl Keeper {
                 // Somebody else was faster; the next look shows it.
                 Err(ClaimError::Lost) => {}
             }
-            let pause = LOOK + rand::rng().random_range(Duration::ZERO..JITTER);
             tokio::select! {
                 () = shutdown.cancelled() => {}
                 () = sleep(pause) => {}
             }
         }
+        if self.others > 0 {
+            sleep(NOTICE).await;
+        }
         readers.hand_over_all().await;
+    }
+
+    /// Whether a partition is about to be handed over to us.
+    fn is_awaiting(&self) -> bool {
+        self.awaiting.is_some_and(|since| since.elapsed() < AWAITED)
     }
 
     async fn look(&mut self, readers: &mut Readers) -> Result<(), ClaimError> {
@@ -171,7 +198,7 @@ impl Keeper {
             return Ok(());
         }
         let planned = self.planned(&members, &records, now);
-        let mut trouble = None;
+        let (mut trouble, mut awaiting) = (None, false);
         for partition in self.partitions.clone() {
             let mine = planned.get(&partition) == Some(&self.member);
             let reads = readers.reads(&partition);
@@ -185,12 +212,13 @@ impl Keeper {
             if mine && !reads {
                 match self.take(&partition, records.get(&partition), now).await {
                     Ok(Some(claim)) => readers.take(claim),
-                    Ok(None) | Err(Refusal::Claim(ClaimError::Lost)) => {}
+                    Ok(None) | Err(Refusal::Claim(ClaimError::Lost)) => awaiting = true,
                     Err(Refusal::Claim(error)) => return Err(error),
                     Err(Refusal::Duplicate(other)) => trouble = Some(other),
                 }
             }
         }
+        self.awaiting = awaiting.then(|| self.awaiting.unwrap_or(now));
         match trouble {
             Some(trouble) => self.reporter.trouble(Part::Claims, trouble),
             None => self.reporter.well(Part::Claims),
@@ -199,7 +227,7 @@ impl Keeper {
     }
 
     fn planned(
-        &self,
+        &mut self,
         members: &[Member],
         records: &BTreeMap<PartitionId, ClaimRecord>,
         now: Instant,
@@ -211,12 +239,16 @@ impl Keeper {
             .filter_map(|record| record.holder.as_ref())
             .filter(|holder| **holder != self.member)
             .collect();
+        // Our own report may not have been written yet; that we are here says the same.
         let alive: Vec<&Member> = members
             .iter()
             .filter(|member| member.connector_uid == self.store.connector_uid)
-            .filter(|member| !member.draining && !self.observer.is_dead(&member.id, now))
+            .filter(|member| member.running || member.id == self.member)
+            .filter(|member| !self.observer.is_dead(&member.id, now))
             .filter(|member| !earlier.contains(&member.id))
             .collect();
+        let others = alive.iter().filter(|member| member.id != self.member);
+        let others = others.count();
         // The template of the youngest member: hashes say nothing of age.
         let newest = alive
             .iter()
@@ -259,6 +291,7 @@ impl Keeper {
             })
             .chain(unclaimed)
             .collect();
+        self.others = others;
         plan(&candidates, &self.partitions, &held)
     }
 
@@ -342,7 +375,9 @@ fn member(lease: &Lease) -> Option<Member> {
             .get(annotation::CONNECTOR_UID)
             .cloned()
             .unwrap_or_default(),
-        draining: report.as_ref().is_some_and(|report| report.draining),
+        running: report
+            .as_ref()
+            .is_some_and(|report| report.phase == Phase::Running),
         reads: report
             .iter()
             .flat_map(|report| &report.partitions)

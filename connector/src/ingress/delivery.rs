@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 use super::{
     Ingress,
     decode::{Content, Message, Wrong},
-    definition::Definitions,
+    definition::{Definitions, Unfit},
     lane::Batch,
     map::{self, Mapped, PropertyValue},
     notice::Lifecycle,
@@ -60,8 +60,8 @@ impl Known {
         }
     }
 
-    /// The definitions, if they may be fetched again to look for the keys that have these marks.
-    fn to_refresh(&self, unfit: u64, now: Instant) -> Option<(&Definitions, u64)> {
+    /// The definitions, if they may be fetched again for what does not fit.
+    fn to_refresh(&self, unfit: Unfit, now: Instant) -> Option<(&Definitions, Unfit)> {
         match self {
             Self::Definitions(known) if known.may_refresh(unfit, now) => Some((known, unfit)),
             Self::Definitions(_) | Self::Missing(_) => None,
@@ -103,6 +103,9 @@ pub async fn deliver(ingress: Arc<Ingress>, batch: Batch) -> Delivered {
         unanswered: Mutex::default(),
     };
     let (known, rows) = delivery.map(&messages, known, &mut shadow).await;
+    // Only their values are needed from here on: on a slow platform these are the most of what lies in
+    // memory.
+    drop(messages);
     let rows = std::iter::once(again).chain(rows).collect();
     let written = delivery.write(rows).await;
     let unanswered = delivery.unanswered.into_inner();
@@ -227,7 +230,10 @@ impl Delivery {
             None => self.look_up(None).await,
         };
         let mapped = map(&known);
-        let unfit = mapped.iter().fold(0, |marks, one| marks | one.unfit);
+        let mut unfit = Unfit::default();
+        for one in &mapped {
+            unfit |= one.unfit;
+        }
         let earlier = known.to_refresh(unfit, Instant::now());
         if earlier.is_some() {
             // A property may have been added, or its type changed, while its messages flow.
@@ -260,7 +266,7 @@ impl Delivery {
         }
     }
 
-    async fn look_up(&self, earlier: Option<(&Definitions, u64)>) -> Known {
+    async fn look_up(&self, earlier: Option<(&Definitions, Unfit)>) -> Known {
         let Ingress {
             platform,
             shapes,

@@ -49,7 +49,8 @@ struct Lane {
     known: Option<Known>,
     /// With the batch while one is in flight.
     shadow: Shadow,
-    doubt: Option<Doubt>,
+    /// Boxed, as what is rare.
+    doubt: Option<Box<Doubt>>,
 }
 
 /// Requests to these nodes were never answered, and may yet be carried out.
@@ -94,14 +95,18 @@ impl Lanes {
         let lane = self.lanes.get_mut(&thing)?;
         lane.in_flight = true;
         let mut bytes = 0;
-        let mut messages = Vec::new();
-        while let Some(next) = lane.waiting.front() {
+        let fit = lane.waiting.iter().take(MAX_MESSAGES).take_while(|next| {
             bytes += next.bytes;
-            if !messages.is_empty() && (messages.len() >= MAX_MESSAGES || bytes > MAX_BYTES) {
-                break;
-            }
-            messages.extend(lane.waiting.pop_front());
-        }
+            bytes <= MAX_BYTES
+        });
+        // One that is too large goes alone.
+        let fit = fit.count().max(1).min(lane.waiting.len());
+        let messages = if fit == lane.waiting.len() {
+            // An empty lane keeps no room: most of a hundred thousand are empty.
+            std::mem::take(&mut lane.waiting).into()
+        } else {
+            lane.waiting.drain(..fit).collect()
+        };
         let due = lane.doubt.take_if(|doubt| doubt.due);
         if due.is_some() {
             self.doubtful.remove(&thing);
@@ -133,11 +138,13 @@ impl Lanes {
         lane.known = known;
         lane.shadow = shadow;
         if !unanswered.is_empty() {
-            let doubt = lane.doubt.get_or_insert_with(|| Doubt {
-                nodes: Vec::new(),
-                since: now,
-                newest: HashMap::new(),
-                due: false,
+            let doubt = lane.doubt.get_or_insert_with(|| {
+                Box::new(Doubt {
+                    nodes: Vec::new(),
+                    since: now,
+                    newest: HashMap::new(),
+                    due: false,
+                })
             });
             self.doubtful.insert(thing.clone());
             doubt.since = now;

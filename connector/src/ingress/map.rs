@@ -1,14 +1,13 @@
 //! What an event says → property values, by the types that the Thing defines. Pure.
 
-use std::{hash::BuildHasher, sync::Arc};
+use std::sync::Arc;
 
 use alwayson::{BaseType, Value};
-use rustc_hash::FxBuildHasher;
 use serde_json::Value as Json;
 
 use super::{
     decode::{Telemetry, Wrong},
-    definition::{Definitions, Property},
+    definition::{Definitions, Property, Unfit, mark},
     notice::{ConnectionChange, TwinChange},
     twin::{Part, Twin},
     value::value,
@@ -30,9 +29,8 @@ pub struct PropertyValue {
 pub struct Mapped {
     /// What can be written: the values that belong together, in order.
     pub rows: Vec<Vec<PropertyValue>>,
-    /// Keys that no remote property has, and what does not fit, as a set of marks ([`mark`]): newer
-    /// definitions could make more of it. Unknown keys do no harm.
-    pub unfit: u64,
+    /// Keys that no remote property has, and what does not fit. Unknown keys do no harm.
+    pub unfit: Unfit,
     /// What does not fit.
     pub wrong: Vec<Wrong>,
 }
@@ -41,7 +39,7 @@ impl Mapped {
     /// Adds a value to the last row, or to what does not fit.
     fn put(&mut self, name: &str, json: &Json, time_ms: i64, definitions: &Definitions) {
         let Some(Property { written, base_type }) = definitions.find(name) else {
-            self.unfit |= mark(name);
+            self.unfit.unknown |= mark(name);
             return;
         };
         match value(*base_type, json) {
@@ -57,7 +55,7 @@ impl Mapped {
                 }
             }
             Err(needed) => {
-                self.unfit |= mark(name);
+                self.unfit.wrong |= mark(name);
                 self.wrong.push(Wrong {
                     name: name.to_owned(),
                     wanted: base_type.name(),
@@ -66,12 +64,6 @@ impl Mapped {
             }
         }
     }
-}
-
-/// One of 64 marks for a key: tells a key that was looked for in vain from one that was not, but for
-/// the few that share a mark.
-fn mark(name: &str) -> u64 {
-    1 << (FxBuildHasher.hash_one(name) >> 58)
 }
 
 /// Maps the keys of a message to the remote properties of its Thing.
@@ -178,7 +170,11 @@ mod tests {
             vec![value("cam::zoom", Value::Number(2.5), 8)],
         ];
         assert_eq!(mapped.rows, rows);
-        assert_eq!(mapped.unfit, mark("x") | mark("on"));
+        let unfit = Unfit {
+            unknown: mark("x"),
+            wrong: mark("on"),
+        };
+        assert_eq!(mapped.unfit, unfit);
         assert_eq!(mapped.wrong[0].name, "on");
         assert_eq!(mapped.wrong[0].wanted, "BOOLEAN");
     }
@@ -212,7 +208,9 @@ mod tests {
             assert_eq!(mapped.rows, [vec![value(written, expected, 5)]]);
         }
         assert_eq!(
-            connection(&change(None, true), "ghost", &definitions).unfit,
+            connection(&change(None, true), "ghost", &definitions)
+                .unfit
+                .unknown,
             mark("ghost")
         );
         assert_eq!(

@@ -2,19 +2,20 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
 use super::low_water::ReadAhead;
 
 /// Bytes of messages, as they lie in memory, past the marks of all partitions: with 32 partitions on a
 /// slow platform the process stays below 150 MiB.
-const ALL: usize = 48 << 20;
+const ALL: usize = 24 << 20;
 
 /// Shared by the partitions of a process. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Memory {
     sharers: Arc<AtomicUsize>,
+    event: Arc<AtomicU64>,
 }
 
 /// A partition's part in the memory; given back when dropped.
@@ -27,6 +28,18 @@ impl Memory {
     pub fn share(&self) -> Share {
         self.sharers.fetch_add(1, Ordering::Relaxed);
         Share(self.sharers.clone())
+    }
+
+    /// What an event of some partition takes on its way from the hub, in bytes: the first guess for
+    /// another's.
+    #[must_use]
+    pub fn event(&self) -> Option<u64> {
+        Some(self.event.load(Ordering::Relaxed)).filter(|bytes| *bytes > 0)
+    }
+
+    /// An event of some partition takes so many bytes.
+    pub fn has_event(&self, bytes: u64) {
+        self.event.store(bytes, Ordering::Relaxed);
     }
 
     /// How far one partition may read ahead now.

@@ -77,7 +77,7 @@ pub async fn run(ingress: Arc<Ingress>, claim: Box<dyn Claim>, stop: Cancellatio
         start: ingress.start,
         pace: ingress.catch_up.map(Pace::new),
         wake: Wake::new(),
-        ahead: Ahead::new(Instant::now()),
+        ahead: Ahead::new(Instant::now(), ingress.memory.event()),
         batches: VecDeque::new(),
         id: id.clone(),
         epoch,
@@ -430,6 +430,9 @@ impl Reader {
         let now_ms = jiff::Timestamp::now().as_millisecond();
         metrics.batch(partition, events, now_ms);
         self.ahead.received(events);
+        if let Some(bytes) = self.ahead.event() {
+            self.ingress.memory.has_event(bytes);
+        }
         self.batches
             .extend(events.last().map(|last| (last.sequence, now)));
         if let Some(pace) = &mut self.pace {

@@ -336,7 +336,8 @@ impl Member {
                     Err(_) => sleep(Duration::from_secs(1)).await,
                 }
             };
-            let kept = spawner.spawn(lease.keep(told, on_end.clone()));
+            let kept = spawner.spawn(lease.keep(told.clone(), on_end.clone()));
+            told.phase(Phase::Running);
             keeper.run(readers, on_stop).await;
             on_end.cancel();
             let _ = kept.await;

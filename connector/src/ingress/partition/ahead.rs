@@ -35,14 +35,19 @@ pub struct Ahead {
 }
 
 impl Ahead {
-    /// Nothing is known.
-    pub fn new(now: Instant) -> Self {
+    /// Nothing is known but how large the events of another partition are, if that.
+    pub fn new(now: Instant, others: Option<u64>) -> Self {
         Self {
             events: UNKNOWN,
             opened: now,
-            mean: 0,
-            shown: 0,
+            mean: others.unwrap_or_default(),
+            shown: others.map_or(0, |_| SHOWN),
         }
+    }
+
+    /// The size of an event on its way, in bytes, once enough of them have shown it.
+    pub fn event(&self) -> Option<u64> {
+        (self.shown >= SHOWN).then_some(self.mean)
     }
 
     /// A link is opened: with how many events ahead.
@@ -64,10 +69,10 @@ impl Ahead {
     }
 
     fn wanted(&self) -> u32 {
-        if self.shown < SHOWN {
+        let Some(event) = self.event() else {
             return UNKNOWN;
-        }
-        let fit = BYTES / self.mean.max(1);
+        };
+        let fit = BYTES / event.max(1);
         u32::try_from(fit).unwrap_or(MOST).clamp(FEWEST, MOST)
     }
 
@@ -111,7 +116,7 @@ mod tests {
     #[test]
     fn small_events_come_by_the_hundred_and_large_ones_one_by_one() {
         let begun = Instant::now();
-        let mut ahead = Ahead::new(begun);
+        let mut ahead = Ahead::new(begun, None);
         assert_eq!(ahead.open(begun), UNKNOWN);
         ahead.received(&events(8, 250));
         assert!(!ahead.is_off(begun), "too few to tell");
@@ -127,5 +132,8 @@ mod tests {
         ahead.received(&events(400, 250));
         assert!(!ahead.is_off(begun), "speed can wait");
         assert!(ahead.is_off(begun + STEADY));
+
+        let mut other = Ahead::new(begun, ahead.event());
+        assert!(other.open(begun) > 700, "as the others");
     }
 }
