@@ -221,6 +221,19 @@ impl Reporter {
 pub struct ReportWatch(watch::Receiver<State>);
 
 impl ReportWatch {
+    /// Waits until the member is about to leave.
+    pub async fn draining(&mut self) {
+        // Without a reporter nothing is going to leave.
+        if self
+            .0
+            .wait_for(|state| state.report.draining)
+            .await
+            .is_err()
+        {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Waits for a change and returns the report after it.
     pub async fn changed(&mut self) -> MemberReport {
         if self.0.changed().await.is_err() {

@@ -32,14 +32,14 @@ use crate::{
 
 /// Between two looks. With the jitter this is half a list a second and pod.
 const LOOK: Duration = Duration::from_millis(1500);
-/// Between two looks while another member is to hand over a partition to us: devices wait for that. A
-/// hand-over takes at most ten seconds, so these are a few dozen lists in a rollout.
+/// Between two looks while a partition is about to be handed over to us, or is free: devices wait for
+/// that. A hand-over takes at most ten seconds, so these are a few dozen lists in a rollout.
 const SOON: Duration = Duration::from_millis(300);
 /// For so long: by then it is handed over, or its holder does not know of it and is not to be waited for.
 const AWAITED: Duration = Duration::from_secs(15);
-/// A member that drains goes on reading for so long: its Lease says so within a second, and by then the
-/// others have looked and wait for what it hands over.
-const NOTICE: Duration = Duration::from_millis(3500);
+/// A member that drains goes on reading for so long: its Lease says so at once, and by then the others
+/// have looked and wait for what it hands over.
+const NOTICE: Duration = Duration::from_secs(3);
 /// Keeps pods that started together from looking together.
 const JITTER: Duration = Duration::from_millis(1000);
 /// One list of the Leases.
@@ -56,7 +56,7 @@ pub struct Keeper {
     observer: Observer,
     reporter: Reporter,
     lags: Lags,
-    /// Since when others have been to hand over something to us.
+    /// Since when a partition has been free or on its way to us.
     awaiting: Option<Instant>,
     /// Who else may read, as of the last look.
     others: usize,
@@ -161,7 +161,7 @@ impl Keeper {
         readers.hand_over_all().await;
     }
 
-    /// Whether a partition is about to be handed over to us.
+    /// Whether a partition changes hands.
     fn is_awaiting(&self) -> bool {
         self.awaiting.is_some_and(|since| since.elapsed() < AWAITED)
     }
@@ -206,6 +206,8 @@ impl Keeper {
             if reads && !mine {
                 readers.hand_over(&partition);
             }
+            // Whoever is to take it may be leaving, and the plan another in a moment.
+            awaiting |= !mine && records.get(&partition).is_some_and(ClaimRecord::is_free);
             if !mine && !reads {
                 self.give_back(records.get(&partition)).await?;
             }

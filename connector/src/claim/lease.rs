@@ -54,6 +54,12 @@ pub struct ClaimRecord {
 }
 
 impl ClaimRecord {
+    /// Whether nobody holds it.
+    #[must_use]
+    pub fn is_free(&self) -> bool {
+        self.holder.is_none()
+    }
+
     /// The checkpoint.
     #[must_use]
     pub fn mark(&self) -> Option<Mark> {

@@ -26,6 +26,8 @@ const OWNED: Duration = Duration::from_secs(15);
 /// One time-out of a write request: how long a write of an earlier owner may still be sent after the
 /// first of a later one.
 const REQUEST: Duration = Duration::from_secs(4);
+/// Longest pause of a device that a planned move may cause.
+const PAUSE: Duration = Duration::from_secs(2);
 /// Everything that was sent has arrived by then, or never will.
 const ARRIVED: Duration = Duration::from_secs(150);
 
@@ -67,9 +69,13 @@ impl World {
     }
 
     fn start_pod(&mut self, pod: &str, template: &str) {
+        self.start_member(pod, template, true);
+    }
+
+    fn start_member(&mut self, pod: &str, template: &str, joins: bool) {
         self.started += 1;
         let skew_s = self.random.random_range(-86_400..86_400);
-        let member = Member::start(self, pod, template, skew_s);
+        let member = Member::start(self, pod, template, skew_s, joins);
         self.note(&format!("{} starts", member.id));
         self.members.push(member);
     }
@@ -260,6 +266,10 @@ fn planned_moves_are_few_and_write_nothing_twice() {
             let mut dice = StdRng::seed_from_u64(seed);
             let partitions = dice.random_range(1..9);
             let mut world = World::new(seed, partitions);
+            let prompt = dice.random_bool(0.5);
+            if prompt {
+                world.platform.be_prompt();
+            }
             for _ in 0..dice.random_range(1..5) {
                 world.start("a");
             }
@@ -317,8 +327,36 @@ fn planned_moves_are_few_and_write_nothing_twice() {
                     &format!("{twice} values"),
                 );
             }
+            let pause = world.platform.longest_pause();
+            if prompt && pause > PAUSE {
+                world.fail(
+                    seed,
+                    "a planned move pauses nobody for long",
+                    &format!("{pause:?}"),
+                );
+            }
         });
     }
+}
+
+#[test]
+fn a_member_that_cannot_join_the_routing_group_gets_no_partitions() {
+    simulate(async {
+        let mut world = World::new(0, 4);
+        world.start("a");
+        world.start("a");
+        world.hub.begin(Duration::from_millis(200));
+        world.owned(0, OWNED).await;
+        sleep(Duration::from_secs(10)).await;
+        let before = world.api.epochs();
+        // The pod of a rollout that is blocked, by a wrong key for one.
+        world.start_member("pod-blocked", "b", false);
+        sleep(Duration::from_secs(60)).await;
+        assert_eq!(world.api.epochs(), before, "nothing moves");
+        let pause = world.platform.longest_pause();
+        assert!(pause <= PAUSE, "a partition was not read for {pause:?}");
+        world.settled(0).await;
+    });
 }
 
 #[test]
@@ -344,7 +382,7 @@ fn steady_members_move_nothing_also_while_the_api_server_is_away() {
                 world.fail(seed, "nothing moves", &format!("{before:?} → {after:?}"));
             }
             let pause = world.platform.longest_pause();
-            if pause > Duration::from_secs(2) {
+            if pause > PAUSE {
                 world.fail(
                     seed,
                     "an outage of the API server pauses nothing",

@@ -323,7 +323,8 @@ impl Reader {
         // Without a position nothing was read, so nothing can have been sent meanwhile.
         self.wake.rest();
         let (source, id, epoch) = (self.ingress.source.clone(), self.id.clone(), self.epoch);
-        let ahead = self.ahead.open(Instant::now());
+        let room = self.ingress.memory.on_the_way();
+        let ahead = self.ahead.open(Instant::now(), room);
         let opening = async move { source.open(&id, position, epoch, ahead).await };
         let opening = timeout(CALL, opening);
         let opened = self.settle_while(opening, stop).await?;
@@ -391,7 +392,7 @@ impl Reader {
                         let now = Instant::now();
                         dog.heard(now);
                         self.received(&events, now);
-                        if self.ahead.is_off(now) {
+                        if self.ahead.is_off(now, self.ingress.memory.on_the_way()) {
                             return End::Resized;
                         }
                     }

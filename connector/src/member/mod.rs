@@ -125,9 +125,14 @@ impl MemberLease {
                 () = end.cancelled() => break,
                 _ = renew.tick() => {}
                 _ = watch.changed() => {
-                    // At least a second apart, with whatever it says by then.
+                    let told = written
+                        .as_ref()
+                        .is_some_and(|report: &MemberReport| report.draining);
+                    // At least a second apart, with whatever it says by then. But that it leaves is said
+                    // at once: others hand over to it until they know.
                     tokio::select! {
                         () = end.cancelled() => break,
+                        () = watch.draining(), if !told => {}
                         () = tokio::time::sleep_until(written_at + REPORT) => {}
                     }
                 }

@@ -259,8 +259,9 @@ pub struct Member {
 }
 
 impl Member {
-    /// Starts a process in a pod, whose wall clock is wrong by so many seconds.
-    pub fn start(world: &World, pod: &str, template: &str, skew_s: i64) -> Self {
+    /// Starts a process in a pod, whose wall clock is wrong by so many seconds. One that does not join is
+    /// kept from the routing group by something outside.
+    pub fn start(world: &World, pod: &str, template: &str, skew_s: i64, joins: bool) -> Self {
         let mut identity = Identity::from_env();
         pod.clone_into(&mut identity.pod);
         "plant".clone_into(&mut identity.namespace);
@@ -337,8 +338,12 @@ impl Member {
                 }
             };
             let kept = spawner.spawn(lease.keep(told.clone(), on_end.clone()));
-            told.phase(Phase::Running);
-            keeper.run(readers, on_stop).await;
+            if joins {
+                told.phase(Phase::Running);
+                keeper.run(readers, on_stop).await;
+            } else {
+                on_stop.cancelled().await;
+            }
             on_end.cancel();
             let _ = kept.await;
         });

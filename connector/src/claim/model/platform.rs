@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -25,6 +28,8 @@ pub struct Platform {
     log: Mutex<Log>,
     random: Mutex<StdRng>,
     partitions: usize,
+    /// It answers within milliseconds, always.
+    prompt: AtomicBool,
 }
 
 #[derive(Default)]
@@ -54,7 +59,13 @@ impl Platform {
             log: Mutex::default(),
             random: Mutex::new(StdRng::seed_from_u64(!seed)),
             partitions,
+            prompt: AtomicBool::new(false),
         }
+    }
+
+    /// From now on it answers within milliseconds: what takes longer is the members' own doing.
+    pub fn be_prompt(&self) {
+        self.prompt.store(true, Ordering::Relaxed);
     }
 
     /// The first event up to `sequence` that is not written, if there is one.
@@ -188,7 +199,7 @@ impl Destination for Way {
         });
         // Mostly at once; now and then as late as a time-out allows, or with an answer that is lost.
         let ms = match self.platform.draw(0..50) {
-            0 => self.platform.draw(0..3900),
+            0 if !self.platform.prompt.load(Ordering::Relaxed) => self.platform.draw(0..3900),
             _ => self.platform.draw(1..40),
         };
         let cut = self.access.is_cut_from_platform();

@@ -14,7 +14,7 @@ const UNKNOWN: u32 = 16;
 const MOST: u32 = 1000;
 /// Fewest: the largest messages still come while others are being taken.
 const FEWEST: u32 = 4;
-/// Bodies under way on one link.
+/// Most bytes under way on one link.
 const BYTES: u64 = 1 << 20;
 /// What an event takes beside its body, about: annotations, properties and their maps.
 const BESIDE: u64 = 1024;
@@ -50,10 +50,10 @@ impl Ahead {
         (self.shown >= SHOWN).then_some(self.mean)
     }
 
-    /// A link is opened: with how many events ahead.
-    pub fn open(&mut self, now: Instant) -> u32 {
+    /// A link is opened: with how many events ahead, of at most `room` bytes.
+    pub fn open(&mut self, now: Instant, room: u64) -> u32 {
         self.opened = now;
-        self.events = self.wanted();
+        self.events = self.wanted(room);
         self.events
     }
 
@@ -68,19 +68,19 @@ impl Ahead {
         }
     }
 
-    fn wanted(&self) -> u32 {
+    fn wanted(&self, room: u64) -> u32 {
         let Some(event) = self.event() else {
             return UNKNOWN;
         };
-        let fit = BYTES / event.max(1);
+        let fit = room.min(BYTES) / event.max(1);
         u32::try_from(fit).unwrap_or(MOST).clamp(FEWEST, MOST)
     }
 
     /// The link should be opened again: with far less if its events have become large, or far more if
     /// they are small.
     #[must_use]
-    pub fn is_off(&self, now: Instant) -> bool {
-        let wanted = self.wanted();
+    pub fn is_off(&self, now: Instant, room: u64) -> bool {
+        let wanted = self.wanted(room);
         let first = self.events == UNKNOWN && self.shown >= SHOWN;
         let too_much = wanted * 2 < self.events;
         let too_little = wanted > self.events * 2 && (first || now - self.opened >= STEADY);
@@ -117,23 +117,25 @@ mod tests {
     fn small_events_come_by_the_hundred_and_large_ones_one_by_one() {
         let begun = Instant::now();
         let mut ahead = Ahead::new(begun, None);
-        assert_eq!(ahead.open(begun), UNKNOWN);
+        assert_eq!(ahead.open(begun, BYTES), UNKNOWN);
         ahead.received(&events(8, 250));
-        assert!(!ahead.is_off(begun), "too few to tell");
+        assert!(!ahead.is_off(begun, BYTES), "too few to tell");
         ahead.received(&events(100, 250));
-        assert!(ahead.is_off(begun), "the first number was a guess");
-        let small = ahead.open(begun);
+        assert!(ahead.is_off(begun, BYTES), "the first number was a guess");
+        let small = ahead.open(begun, BYTES);
         assert!(small > 700, "{small}");
-        assert!(!ahead.is_off(begun));
+        assert!(!ahead.is_off(begun, BYTES));
 
         ahead.received(&events(200, 256 << 10));
-        assert!(ahead.is_off(begun), "at once: memory is at stake");
-        assert_eq!(ahead.open(begun), FEWEST);
+        assert!(ahead.is_off(begun, BYTES), "at once: memory is at stake");
+        assert_eq!(ahead.open(begun, BYTES), FEWEST);
         ahead.received(&events(400, 250));
-        assert!(!ahead.is_off(begun), "speed can wait");
-        assert!(ahead.is_off(begun + STEADY));
+        assert!(!ahead.is_off(begun, BYTES), "speed can wait");
+        assert!(ahead.is_off(begun + STEADY, BYTES));
+
+        assert!(ahead.open(begun, BYTES / 8) < 150, "many links share");
 
         let mut other = Ahead::new(begun, ahead.event());
-        assert!(other.open(begun) > 700, "as the others");
+        assert!(other.open(begun, BYTES) > 700, "as the others");
     }
 }
