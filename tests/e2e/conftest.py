@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,13 +18,20 @@ from process import Bench  # noqa: E402
 from thingworx import hub_thing  # noqa: E402
 
 
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_call(item: pytest.Item):
-    begun = time.monotonic()
-    yield
-    name = item.name.removeprefix("test_").replace("_", " ")
-    sys.__stdout__.write(f"\n  {time.monotonic() - begun:6.1f} s  {name} ")
-    sys.__stdout__.flush()
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Scenarios on the cluster and those of processes by themselves mostly wait, each for their own: with
+    `-n 2 --dist loadgroup` they go on beside each other."""
+    for item in items:
+        of_cluster = item.path.name.startswith("test_cluster")
+        item.add_marker(pytest.mark.xdist_group("cluster" if of_cluster else "processes"))
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Tells each scenario as it ends; where there are workers, they tell nothing themselves."""
+    if report.when != "call" or "PYTEST_XDIST_WORKER" in os.environ:
+        return
+    name = report.nodeid.rpartition("::")[2].partition("@")[0].removeprefix("test_").replace("_", " ")
+    print(f"\n  {report.duration:6.1f} s  {name} ", end="", file=sys.__stdout__, flush=True)
 
 
 @pytest.hookimpl(hookwrapper=True)

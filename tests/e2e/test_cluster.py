@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from functools import partial
 
 import cluster
@@ -102,17 +103,26 @@ def test_a_rolling_restart_under_load_loses_and_repeats_nothing(stack: Stack, fl
     assert max(moved.values()) <= 2, f"partitions have moved more than twice: {moved}"
 
 
-def test_a_wrong_app_key_is_told_and_good_pods_are_untouched(stack: Stack):
+def test_a_wrong_app_key_is_told_and_good_pods_go_on_undisturbed(stack: Stack, fleet: Fleet):
+    stack.settled()
+    stream = Stream(stack.thingworx, fleet)
+    epochs = stack.epochs()
     good = {pod["metadata"]["name"] for pod in stack.ready_pods()}
     apply(cluster.secret("thingworx", stack.namespace, appKey="wrong"))
     reason = lambda: stack.condition("Ready").get("reason")  # noqa: E731
     eventually("Ready=False says that ThingWorx denies the key", lambda: reason() == "PlatformDenied", 60)
     assert "application key" in stack.condition("Ready")["message"]
+    # Longer than it takes to plan and to hand over.
+    time.sleep(10)
+    assert stack.epochs() == epochs, "a pod that cannot join was given partitions"
     ready = {pod["metadata"]["name"] for pod in stack.ready_pods()}
     assert good <= ready, f"good pods were touched: {good - ready}"
+    stream.goes_on()
     apply(cluster.secret("thingworx", stack.namespace, appKey=stack.app_key))
     stack.wait_ready(3, seconds=150)
     eventually("Ready=True again", lambda: stack.condition("Ready").get("status") == "True", 60)
+    stream.goes_on()
+    stream.end(0)
 
 
 @pytest.mark.parametrize(("broken", "reason"), [("missing", "SecretNotFound"), ("without key", "KeyNotFound")])
