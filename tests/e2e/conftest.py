@@ -15,7 +15,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 import cluster  # noqa: E402
 from fleet import Fleet  # noqa: E402
 from process import Bench  # noqa: E402
+from stream import TOLD  # noqa: E402
 from thingworx import hub_thing  # noqa: E402
+
+# What a scenario has counted, as a section of its report.
+COUNTS = "counts"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -31,13 +35,17 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if report.when != "call" or "PYTEST_XDIST_WORKER" in os.environ:
         return
     name = report.nodeid.rpartition("::")[2].partition("@")[0].removeprefix("test_").replace("_", " ")
-    print(f"\n  {report.duration:6.1f} s  {name} ", end="", file=sys.__stdout__, flush=True)
+    lines = [f"{report.duration:6.1f} s  {name}", *(text for title, text in report.sections if title == COUNTS)]
+    print("".join(f"\n  {line}" for line in lines), end=" ", file=sys.__stdout__, flush=True)
 
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call):
     outcome = yield
     report = outcome.get_result()
+    if call.when == "call":
+        report.sections.extend((COUNTS, f"           {line}") for line in TOLD)
+        TOLD.clear()
     stack = item.funcargs.get("stack") if hasattr(item, "funcargs") else None
     if report.failed and stack is not None:
         report.sections.append(("connector's pods", stack.logs()))

@@ -63,10 +63,12 @@ class Bench:
     def connector(
         self, routing_group: str = "", *, name: str = CONNECTOR, port: int = 9090, start: str = "Earliest",
         events: bool = True, way: str = "", checkpoints: str = "",
-        node_selection: str = "RoundRobin", platform: str = "",
+        node_selection: str = "RoundRobin", platform: str = "", nodes: tuple[int, ...] = (8443, 8444),
     ) -> None:
         """Starts a connector; one of another name keeps checkpoints of its own. Without `events` it asks the hub
-        where the built-in endpoint is; `way` are more settings of `iotHub`, `platform` of `thingworx`."""
+        where the built-in endpoint is; `way` are more settings of `iotHub`, `platform` of `thingworx`, whose nodes are
+        reached at the ports `nodes`."""
+        endpoints = ", ".join(f"wss://{self.platform}:{node}/Thingworx/WS" for node in nodes)
         given = f"connectionString: {{file: {self.folder}/events}}, " if events else ""
         checkpoints = checkpoints or f"{{file: {{path: {self.folder}/{name}.json}}}}"
         settings = self.folder / f"{name}.yaml"
@@ -74,7 +76,7 @@ class Bench:
 hubThingName: FactoryHub
 {routing_group}
 thingworx:
-  endpoints: [wss://{self.platform}:8443/Thingworx/WS, wss://{self.platform}:8444/Thingworx/WS]
+  endpoints: [{endpoints}]
   appKey: {{file: {self.folder}/appKey}}
   nodeSelection: {node_selection}
   {platform}

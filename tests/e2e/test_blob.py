@@ -6,7 +6,6 @@ import base64
 import secrets
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +16,7 @@ from azure.storage.blob import BlobServiceClient, generate_container_sas
 from cluster import eventually
 from fleet import Fleet
 from process import CONNECTOR, Bench
+from stream import told
 from thingworx import Arrivals, hub_thing
 
 NETWORK = "127.0.77"
@@ -139,7 +139,7 @@ def test_killed_in_a_stream_and_started_again_nothing_is_lost_and_it_goes_on_at_
     sending.wait(90)
     eventually("every message has arrived", lambda: counts(bench, devices).lost == 0, 60)
     got = counts(bench, devices)
-    sys.__stdout__.write(f"\n  sent {sending.total}, lost {got.lost}, twice {got.twice}, at the kill {left} behind")
+    told(f"sent {sending.total}, lost {got.lost}, twice {got.twice}, at the kill {left} behind")
     assert got.out_of_order == 0
     # All that was written twice is what was written after the last checkpoint.
     assert got.twice <= left, "it did not go on at the checkpoint"

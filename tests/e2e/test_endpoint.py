@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
+import stream
 from cluster import eventually
 from fleet import Fleet
 from process import CONNECTOR, Bench
@@ -38,7 +37,7 @@ def arrive(bench: Bench, devices: Fleet, first: dict[str, int], seconds: float =
         eventually("every message has arrived", lambda: arrivals(bench, devices, first).lost == 0, seconds)
     finally:
         got = arrivals(bench, devices, first)
-        sys.__stdout__.write(f"\n  lost {got.lost}, twice {got.twice}, out of order {got.out_of_order}")
+        stream.told(f"lost {got.lost}, twice {got.twice}, out of order {got.out_of_order}")
     assert got.out_of_order == 0
 
 

@@ -1,14 +1,16 @@
-"""One connector on the ways that networks leave open: WebSockets on port 443, and an HTTP proxy."""
+"""One connector on the ways that networks leave open: WebSockets on port 443, an HTTP proxy, long delays."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
 from cluster import eventually
 from fleet import Fleet
 from process import CONNECTOR, Bench
-from proxy import Proxy
+from proxy import Proxy, Relay
+from stream import Stream
 
 NETWORK = "127.0.76"
 DEVICES = 2
@@ -51,3 +53,27 @@ def test_through_a_proxy(
     everything_works(bench, devices, f"transport: {transport}\n  proxy: {proxy.url}", events)
     assert set(proxy.targets) == {f"{bench.hub_host}:{port}", f"{bench.events_host}:{port}", f"{bench.hub_host}:443"}
     assert bench.end(CONNECTOR) == 0
+
+
+def test_long_delays_to_hub_and_platform_lose_nothing(bench: Bench, devices: Fleet, proxy: Proxy):
+    # Half a second there and back: the other side of the world through a satellite.
+    proxy.delay = 0.25
+    relays = [Relay(bench.platform, port + 10, port, 0.25) for port in (8443, 8444)]
+    try:
+        bench.connector(way=f"proxy: {proxy.url}", nodes=(8453, 8454))
+        eventually("the connector is ready", bench.ready, 90)
+        stream = Stream(bench.thingworx, devices, rate=40)
+        stream.goes_on()
+        assert stream.counts().twice == 0
+        # Each write is executed, and its answer comes after its time-out.
+        for relay in relays:
+            relay.delay = 2.5
+        time.sleep(15)
+        for relay in relays:
+            relay.delay = 0.05
+        stream.goes_on()
+        stream.end()
+        assert bench.end(CONNECTOR) == 0
+    finally:
+        for relay in relays:
+            relay.close()

@@ -365,6 +365,7 @@ fn steady_members_move_nothing_also_while_the_api_server_is_away() {
         simulate(async {
             let mut dice = StdRng::seed_from_u64(seed);
             let mut world = World::new(seed, dice.random_range(1..9));
+            world.platform.be_prompt();
             for _ in 0..dice.random_range(1..6) {
                 world.start("a");
             }
