@@ -8,8 +8,9 @@ use std::time::Duration;
 use iothub::Event;
 use tokio::time::Instant;
 
-/// Events that may be under way while nothing is known of their size: 4 MiB at the most.
-const UNKNOWN: u32 = 16;
+/// What an event is taken to have while nothing is known, in bytes: half of the most. A pod that starts
+/// opens all its links at once.
+const UNKNOWN: u64 = 128 << 10;
 /// Most events under way: beyond it a reader gets no faster on any line.
 const MOST: u32 = 1000;
 /// Fewest: the largest messages still come while others are being taken.
@@ -29,6 +30,8 @@ pub struct Ahead {
     /// What the link was opened with.
     events: u32,
     opened: Instant,
+    /// That was a guess.
+    guessed: bool,
     /// Mean size of the last events, in bytes, and how many have shown it.
     mean: u64,
     shown: u64,
@@ -38,8 +41,9 @@ impl Ahead {
     /// Nothing is known but how large the events of another partition are, if that.
     pub fn new(now: Instant, others: Option<u64>) -> Self {
         Self {
-            events: UNKNOWN,
+            events: FEWEST,
             opened: now,
+            guessed: true,
             mean: others.unwrap_or_default(),
             shown: others.map_or(0, |_| SHOWN),
         }
@@ -53,6 +57,7 @@ impl Ahead {
     /// A link is opened: with how many events ahead, of at most `room` bytes.
     pub fn open(&mut self, now: Instant, room: u64) -> u32 {
         self.opened = now;
+        self.guessed = self.event().is_none();
         self.events = self.wanted(room);
         self.events
     }
@@ -69,9 +74,7 @@ impl Ahead {
     }
 
     fn wanted(&self, room: u64) -> u32 {
-        let Some(event) = self.event() else {
-            return UNKNOWN;
-        };
+        let event = self.event().unwrap_or(UNKNOWN);
         let fit = room.min(BYTES) / event.max(1);
         u32::try_from(fit).unwrap_or(MOST).clamp(FEWEST, MOST)
     }
@@ -81,7 +84,7 @@ impl Ahead {
     #[must_use]
     pub fn is_off(&self, now: Instant, room: u64) -> bool {
         let wanted = self.wanted(room);
-        let first = self.events == UNKNOWN && self.shown >= SHOWN;
+        let first = self.guessed && self.event().is_some();
         let too_much = wanted * 2 < self.events;
         let too_little = wanted > self.events * 2 && (first || now - self.opened >= STEADY);
         too_much || too_little
@@ -117,7 +120,7 @@ mod tests {
     fn small_events_come_by_the_hundred_and_large_ones_one_by_one() {
         let begun = Instant::now();
         let mut ahead = Ahead::new(begun, None);
-        assert_eq!(ahead.open(begun, BYTES), UNKNOWN);
+        assert_eq!(ahead.open(begun, BYTES), 8);
         ahead.received(&events(8, 250));
         assert!(!ahead.is_off(begun, BYTES), "too few to tell");
         ahead.received(&events(100, 250));
