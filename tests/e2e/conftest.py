@@ -22,6 +22,11 @@ from thingworx import hub_thing  # noqa: E402
 COUNTS = "counts"
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    # Of the device SDK's own making; hundreds of them hide what matters.
+    config.addinivalue_line("filterwarnings", "ignore:ssl.PROTOCOL_TLSv1_2:DeprecationWarning")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Scenarios on the cluster and those of processes by themselves mostly wait, each for their own: with
     `-n 2 --dist loadgroup` they go on beside each other."""
