@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::{api::PullPolicy, desired::Defaults};
 
@@ -36,6 +36,9 @@ pub struct OperatorArgs {
         value_delimiter = ','
     )]
     pub watch_namespaces: Vec<String>,
+    /// Which of several operators writes.
+    #[command(flatten)]
+    pub election: ElectionArgs,
     /// The pods that are made.
     #[command(flatten)]
     pub connector: ConnectorArgs,
@@ -45,6 +48,23 @@ pub struct OperatorArgs {
     /// What is logged.
     #[command(flatten)]
     pub log: LogArgs,
+}
+
+/// Which of several operators writes: the holder of a Lease.
+#[derive(Debug, Clone, Args)]
+pub struct ElectionArgs {
+    /// Write only while holding the Lease. Without it, never run two operators.
+    #[arg(long, env = "LEADER_ELECT", default_value_t = true, action = ArgAction::Set)]
+    pub leader_elect: bool,
+    /// Namespace of the Lease. Default: the operator's own, or that of the kubeconfig's context.
+    #[arg(long, env = "LEASE_NAMESPACE")]
+    pub lease_namespace: Option<String>,
+    /// Name of the Lease: the same for all operators that stand by for each other.
+    #[arg(long, env = "LEASE_NAME", default_value = "azure-iot-hub-operator")]
+    pub lease_name: String,
+    /// What this operator is called in the Lease; made unique by an ending of its own.
+    #[arg(long, env = "POD_NAME", default_value = "operator")]
+    pub identity: String,
 }
 
 /// The pods that are made.

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     health::Health,
+    lease::Permit,
     metrics::Metrics,
     observe::Stores,
     queue::{Next, Outcome, Queue},
@@ -36,18 +37,28 @@ pub async fn run(
     mut triggers: mpsc::Receiver<Trigger>,
     health: Health,
     metrics: Arc<Metrics>,
+    mut permit: Permit,
     shutdown: CancellationToken,
 ) {
     let mut queue = Queue::default();
     let mut running: JoinSet<(ObjectKey, Outcome)> = JoinSet::new();
-    let mut synced = false;
+    let (mut synced, mut led) = (false, false);
     loop {
         let now = Instant::now();
         health.turn(now);
         synced = synced || health.unready().is_none();
+        let leads = permit.check().is_ok();
+        if leads && !led {
+            // What the last one has left undone nobody will tell.
+            for key in stores.connectors.keys() {
+                queue.add(key, now);
+            }
+        }
+        led = leads;
+        metrics.leads.set(i64::from(leads));
         let mut wake = now + if synced { TURN } else { UNSYNCED_TURN };
         loop {
-            let next = if synced {
+            let next = if synced && leads {
                 queue.next(Instant::now(), CONCURRENCY)
             } else {
                 Next::Idle
@@ -71,6 +82,7 @@ pub async fn run(
         metrics.in_backoff.set(gauge(queue.in_backoff()));
         tokio::select! {
             () = shutdown.cancelled() => break,
+            () = permit.changed() => {}
             Some(Trigger { key, after }) = triggers.recv() => queue.add(key, Instant::now() + after),
             // A panic ends the process (`panic = "abort"`), so each reconcile comes back.
             Some(Ok((key, outcome))) = running.join_next() => {

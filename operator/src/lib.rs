@@ -4,7 +4,7 @@
 //! observe → validate → desired → plan → apply → status
 //! ```
 //!
-//! Only [`apply`] writes; what stands between it and the watches is functions of values.
+//! Only [`apply`] writes, and only while this operator holds its [`lease`]; what stands between it and the watches is functions of values.
 
 pub mod admin;
 pub mod api;
@@ -15,6 +15,7 @@ pub mod desired;
 pub mod error;
 pub mod event;
 pub mod health;
+pub mod lease;
 pub mod metrics;
 pub mod mount;
 pub mod observe;

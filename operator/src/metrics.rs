@@ -17,6 +17,8 @@ pub struct Metrics {
     pub child_writes: IntCounterVec,
     /// Writes of a resource's status.
     pub status_writes: IntCounterVec,
+    /// Whether this operator holds the Lease.
+    pub leads: IntGauge,
     /// Resources waiting for a reconcile.
     pub queue_depth: IntGauge,
     /// Resources whose last reconcile failed.
@@ -61,6 +63,10 @@ impl Metrics {
                 "Writes of a connector's status, by result.",
                 &["result"],
             )?,
+            leads: IntGauge::new(
+                name("leader"),
+                "Whether this operator holds the Lease and writes.",
+            )?,
             queue_depth: IntGauge::new(name("queue_depth"), "Connectors waiting for a reconcile.")?,
             in_backoff: IntGauge::new(
                 name("in_backoff"),
@@ -90,6 +96,7 @@ impl Metrics {
         registry.register(Box::new(metrics.reconcile_seconds.clone()))?;
         registry.register(Box::new(metrics.child_writes.clone()))?;
         registry.register(Box::new(metrics.status_writes.clone()))?;
+        registry.register(Box::new(metrics.leads.clone()))?;
         registry.register(Box::new(metrics.queue_depth.clone()))?;
         registry.register(Box::new(metrics.in_backoff.clone()))?;
         registry.register(Box::new(metrics.connectors.clone()))?;

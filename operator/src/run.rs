@@ -7,8 +7,15 @@ use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    admin, args::OperatorArgs, controller, health::Health, metrics::Metrics, observe::Stores,
-    reconcile::Reconciler, watches::Watches,
+    admin,
+    args::{ElectionArgs, OperatorArgs},
+    controller,
+    health::Health,
+    lease::{Election, Grant, Lost, Timing, guarded},
+    metrics::Metrics,
+    observe::Stores,
+    reconcile::Reconciler,
+    watches::Watches,
 };
 
 /// Triggers that wait for the loop, which takes them in microseconds; when it is full the watches wait.
@@ -31,6 +38,10 @@ pub enum RunError {
     /// A metric has a bad name: a fault of this program.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
+    /// Another operator may write now. What this one knows and has begun is void; started again it
+    /// stands by.
+    #[error(transparent)]
+    Lost(#[from] Lost),
 }
 
 /// Runs the operator with the kubeconfig or service account of its surroundings.
@@ -78,21 +89,65 @@ pub async fn run_with(
             tracing::error!(%error, "probes and metrics are no longer served");
         }
     });
+    let (grant, permit) = Grant::new();
+    let release = CancellationToken::new();
+    let elected = elected(&client, &args.election, grant, release.clone());
+    let writer = guarded(client.clone(), permit.clone());
     let defaults = args.connector.into();
-    let reconciler = Reconciler::new(client, stores.clone(), defaults, Arc::clone(&metrics));
+    let reconciler = Reconciler::new(writer, stores.clone(), defaults, Arc::clone(&metrics));
     let loop_ = controller::run(
         Arc::new(reconciler),
         stores,
         triggered,
         health,
         metrics,
+        permit,
         stop.clone(),
     );
     let signal = async {
         shutdown.await;
         stop.cancel();
     };
-    tokio::join!(loop_, signal);
+    tokio::pin!(elected);
+    tokio::select! {
+        lost = &mut elected => {
+            // What is under way is dropped here.
+            stop.cancel();
+            return Ok(lost?);
+        }
+        _ = async { tokio::join!(loop_, signal) } => {}
+    }
+    // Nothing is written any more: another may.
+    release.cancel();
+    elected.await?;
     while tasks.join_next().await.is_some() {}
     Ok(())
+}
+
+/// Takes part in the election until `release`; without one, everything is allowed until then.
+async fn elected(
+    client: &Client,
+    args: &ElectionArgs,
+    grant: Grant,
+    release: CancellationToken,
+) -> Result<(), Lost> {
+    if !args.leader_elect {
+        grant.for_ever();
+        release.cancelled().await;
+        return Ok(());
+    }
+    let own = client.default_namespace().to_owned();
+    let namespace = args.lease_namespace.as_ref().unwrap_or(&own);
+    // A process that was started again is another one: what it had begun is over.
+    let me = format!("{}-{:08x}", args.identity, rand::random::<u32>());
+    Election::new(
+        client.clone(),
+        namespace,
+        &args.lease_name,
+        &me,
+        Timing::default(),
+        grant,
+    )
+    .run(release)
+    .await
 }
