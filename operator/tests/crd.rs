@@ -55,6 +55,42 @@ fn a_routing_group_of_null_or_nothing_is_refused_and_one_left_out_is_not() {
 }
 
 #[test]
+fn dead_letters_of_pods_are_blobs() {
+    let with = |letters: &str| {
+        let text = std::fs::read_to_string(root().join("crds/examples/minimal.yaml")).unwrap();
+        let field = format!("  iotHub:\n    deadLetter: {letters}\n");
+        let text = text.replace("  iotHub:\n", &field);
+        validate(&resource(&text).unwrap().spec).map_err(|error| error.to_string())
+    };
+    let blob = |container: &str| {
+        format!(
+            "{{azureBlob: {{container: {container}, connectionString: \
+             {{secretKeyRef: {{name: s, key: k}}}}}}}}"
+        )
+    };
+    let spec = with(&blob("letters")).unwrap();
+    let letters = spec.iot_hub.dead_letter.unwrap();
+    assert_eq!(letters.blobs().unwrap().container, "letters");
+    for (wrong, says) in [
+        (
+            blob("Letters"),
+            "spec.iotHub.deadLetter.azureBlob.container is not right",
+        ),
+        (
+            "{file: {path: /tmp/letters}}".to_owned(),
+            "spec.iotHub.deadLetter.file is for a single process",
+        ),
+    ] {
+        let error = with(&wrong).unwrap_err();
+        assert!(error.contains(says), "{wrong}: {error}");
+    }
+    assert!(
+        !crd::yaml().unwrap().contains("single process"),
+        "the resource has no file"
+    );
+}
+
+#[test]
 fn checkpoints_have_one_store_and_none_given_is_kubernetes() {
     let with = |checkpoints: &str| {
         let text = std::fs::read_to_string(root().join("crds/examples/minimal.yaml")).unwrap();

@@ -86,6 +86,42 @@ fn told(status: &AzureIotHubConnectorStatus, kind: ConditionType) -> (&str, &str
 }
 
 #[test]
+fn dead_letters_that_cannot_be_stored_are_told_and_keep_nobody_from_being_ready() {
+    let spec = spec(1, None);
+    let ill = MemberReport {
+        class: Some(ReportClass::Denied),
+        reason: MemberReport::DEAD_LETTER.into(),
+        message: "dead letters are lost: denied".into(),
+        ..report("G")
+    };
+    let status = first(
+        Progress::Applied(&spec),
+        &observed(1, 1, &[("pod-1", ill.clone())]),
+    );
+    assert_eq!(
+        told(&status, ConditionType::Ready),
+        ("True", "AllMembersBound")
+    );
+    let ready = status.conditions.iter().find(|one| one.type_ == "Ready");
+    let message = &ready.unwrap().message;
+    assert!(
+        message.contains("pod pod-1: dead letters are lost"),
+        "{message}"
+    );
+
+    let connecting = MemberReport {
+        phase: Phase::Connecting,
+        nodes_bound: 0,
+        ..ill
+    };
+    let status = first(
+        Progress::Applied(&spec),
+        &observed(0, 1, &[("pod-1", connecting)]),
+    );
+    assert_eq!(told(&status, ConditionType::Ready), ("False", "RollingOut"));
+}
+
+#[test]
 fn ready_when_every_wanted_pod_is_bound() {
     let spec = spec(2, None);
     let bound = [("pod-1", report("G")), ("pod-2", report("G"))];
