@@ -40,6 +40,8 @@ pub struct Metrics {
     write_seconds: WriteSeconds,
     /// Events passed without being written, by reason.
     pub passed: IntCounterVec,
+    /// Letters of passed events, by outcome.
+    dead_letters: IntCounterVec,
     /// Events missing in a partition's sequence.
     pub gaps: IntCounterVec,
     lag_events: IntGaugeVec,
@@ -165,6 +167,11 @@ impl Metrics {
                 "Events passed unwritten, by reason",
                 &["reason"],
             )?,
+            dead_letters: counters(
+                "dead_letters_total",
+                "Letters of passed events: stored, or lost because the store did not take them",
+                &["outcome"],
+            )?,
             gaps: counters(
                 "gaps_total",
                 "Events missing in a partition's sequence",
@@ -248,6 +255,28 @@ impl Metrics {
     pub fn no_lag(&self, partition: &str) {
         let _ = self.lag_events.remove_label_values(&[partition]);
         let _ = self.lag_seconds.remove_label_values(&[partition]);
+    }
+
+    /// So many dead letters were stored.
+    pub fn letters_stored(&self, letters: usize) {
+        self.letters("stored", letters);
+    }
+
+    /// So many dead letters were given up.
+    pub fn letters_lost(&self, letters: usize) {
+        self.letters("lost", letters);
+    }
+
+    fn letters(&self, outcome: &str, letters: usize) {
+        self.dead_letters
+            .with_label_values(&[outcome])
+            .inc_by(letters as u64);
+    }
+
+    /// Dead letters by outcome, for tests.
+    #[cfg(test)]
+    pub fn letters_of(&self, outcome: &str) -> u64 {
+        self.dead_letters.with_label_values(&[outcome]).get()
     }
 
     /// A partition was `taken`, `handed_over` or `lost`.

@@ -53,6 +53,8 @@ pub enum Part {
     Ingress,
     /// Where the hub's built-in endpoint is.
     Endpoint,
+    /// The store of dead letters: the last, since everything else goes on without it.
+    DeadLetter,
 }
 
 #[derive(Debug, Clone)]

@@ -26,7 +26,7 @@ use crate::{
     args::Args,
     egress::{OwnNames, Requests, Server},
     identity::Identity,
-    ingress::{Ingress, Memory, Passes, Shapes},
+    ingress::{DeadLetters, Ingress, Memory, Passes, Shapes, Shelf},
     member::MemberLease,
     metrics::Metrics,
     platform::{self, Binder, Destination, NodesSettings, Platform},
@@ -38,7 +38,7 @@ use endpoint::Endpoint;
 use hub::Hubs;
 use reading::Reading;
 use stage::{Retry, until};
-use store::{ClaimStore, Cluster, Store};
+use store::{ClaimStore, Cluster, Store, open_shelf};
 
 /// No request for so long, and none in flight: nobody has the old bind in mind any more.
 const QUIET: Duration = Duration::from_secs(2);
@@ -115,6 +115,8 @@ async fn serve_admin(
 struct Outside {
     hubs: Hubs,
     nodes: NodesSettings,
+    /// Where dead letters are kept, if they are.
+    shelf: Option<Box<dyn Shelf>>,
 }
 
 struct Parts {
@@ -136,6 +138,7 @@ impl Parts {
                 self.end.clone(),
             )?,
             nodes: self.nodes()?,
+            shelf: open_shelf(&self.settings.iot_hub, &self.identity)?,
         };
         let stopping = CancellationToken::new();
         let member_end = CancellationToken::new();
@@ -186,6 +189,7 @@ impl Parts {
         let Outside {
             hubs,
             nodes: node_settings,
+            shelf,
         } = outside;
         let Self {
             settings,
@@ -195,6 +199,12 @@ impl Parts {
             end,
         } = self;
         let member = identity.member();
+        // At once, so that what is wrong with it is told at once; but nothing waits for it.
+        let (letters, post) = shelf
+            .map(|shelf| {
+                DeadLetters::start(shelf, member.as_str(), metrics.clone(), reporter.clone())
+            })
+            .unzip();
         let retry = Retry {
             reporter,
             part: Part::Hub,
@@ -266,6 +276,7 @@ impl Parts {
                 twins: twins.clone(),
                 messages: messages.clone(),
                 passes: passes.clone(),
+                letters: letters.clone(),
                 metrics: metrics.clone(),
                 reporter: reporter.clone(),
             };
@@ -287,6 +298,10 @@ impl Parts {
                 serve_out(busy).await;
             };
             tokio::join!(reading, drain);
+        }
+        drop(letters);
+        if let Some(post) = post {
+            post.end().await;
         }
         binder.end();
         wait(&nodes, |state| state.gateway == BindState::Unwanted).await;

@@ -25,6 +25,8 @@ pub struct Message {
     pub sequence: i64,
     /// What it takes in memory, in bytes, about.
     pub bytes: usize,
+    /// The event itself, where it may be needed for a letter.
+    pub event: Option<Arc<Event>>,
 }
 
 /// What an event says.
@@ -124,6 +126,7 @@ pub fn decode(event: &Event, settings: &Messages, now_ms: i64) -> Result<Message
         content,
         sequence: event.sequence,
         bytes,
+        event: None,
     })
 }
 

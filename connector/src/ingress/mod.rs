@@ -13,6 +13,7 @@ mod decode;
 mod definition;
 mod delivery;
 mod lane;
+mod letter;
 mod low_water;
 mod map;
 mod memory;
@@ -29,6 +30,7 @@ mod twin;
 mod value;
 
 pub use definition::Shapes;
+pub use letter::{BlobShelf, DeadLetters, FileShelf, Shelf};
 pub use low_water::Mark;
 pub use memory::Memory;
 pub use pass::Passes;
@@ -60,6 +62,8 @@ pub struct Ingress {
     pub memory: Memory,
     /// Where passed events are reported.
     pub passes: Passes,
+    /// Where the letters of passed events go, if they are wanted.
+    pub letters: Option<DeadLetters>,
     /// What is counted.
     pub metrics: crate::metrics::Metrics,
     /// Where trouble is told.

@@ -22,8 +22,9 @@ use super::{
     decode::{Undecodable, decode},
     delivery::{Delivered, deliver},
     lane::Lanes,
+    letter::{Letter, Passed, size},
     low_water::{LowWater, Mark},
-    pass::{Detail, Pass, Reason},
+    pass::{Detail, Pass, Reason, Why},
 };
 use crate::{
     claim::{Claim, ClaimError},
@@ -73,6 +74,7 @@ pub async fn run(ingress: Arc<Ingress>, claim: Box<dyn Claim>, stop: Cancellatio
         due: Instant::now() + CHECKPOINT,
         lanes: Lanes::default(),
         in_flight: FuturesUnordered::new(),
+        letters: FuturesUnordered::new(),
         fence: Some(fence),
         start: ingress.start,
         pace: ingress.catch_up.map(Pace::new),
@@ -102,6 +104,9 @@ struct Reader {
     low: LowWater,
     lanes: Lanes,
     in_flight: FuturesUnordered<BoxFuture<'static, Delivered>>,
+    /// Passed events, by sequence number, whose letters are on their way. Beside the lanes: what is passed
+    /// holds up neither its own Thing nor others.
+    letters: FuturesUnordered<BoxFuture<'static, i64>>,
     /// How long the earlier owner may still be writing once it is evicted; `None` when that is over.
     fence: Option<Duration>,
     /// Where reading begins without a position.
@@ -241,6 +246,7 @@ impl Reader {
     /// Forgets what is read and not settled; it is read again after the mark.
     fn drop_unsent(&mut self) {
         self.in_flight.clear();
+        self.letters.clear();
         self.lanes.clear();
         self.batches.clear();
         self.low.drop_unsettled();
@@ -387,11 +393,14 @@ impl Reader {
                 Some(done) = self.in_flight.next(), if !self.in_flight.is_empty() => {
                     self.settled(done);
                 }
+                Some(sequence) = self.letters.next(), if !self.letters.is_empty() => {
+                    self.settle(&[sequence]);
+                }
                 events = link.next(room), if !full && room > 0 => match events {
                     Ok(events) => {
                         let now = Instant::now();
                         dog.heard(now);
-                        self.received(&events, now);
+                        self.received(events, now);
                         if self.ahead.is_off(now, self.ingress.memory.on_the_way()) {
                             return End::Resized;
                         }
@@ -424,21 +433,22 @@ impl Reader {
         dog.dead(now, received, seen.as_ref())
     }
 
-    fn received(&mut self, events: &[Event], now: Instant) {
-        let partition = self.id.as_str();
-        let metrics = &self.ingress.metrics;
+    fn received(&mut self, events: Vec<Event>, now: Instant) {
+        let (id, ingress) = (self.id.clone(), self.ingress.clone());
+        let (partition, metrics) = (id.as_str(), &ingress.metrics);
         // The wall clock, only where the settings ask for it, and for a metric.
         let now_ms = jiff::Timestamp::now().as_millisecond();
-        metrics.batch(partition, events, now_ms);
-        self.ahead.received(events);
+        metrics.batch(partition, &events, now_ms);
+        self.ahead.received(&events);
         if let Some(bytes) = self.ahead.event() {
-            self.ingress.memory.has_event(bytes);
+            ingress.memory.has_event(bytes);
         }
         self.batches
             .extend(events.last().map(|last| (last.sequence, now)));
         if let Some(pace) = &mut self.pace {
             pace.took(events.len());
         }
+        let keeps = ingress.letters.is_some();
         for event in events {
             if let Some(last) = &self.position {
                 let missing = event.sequence - last.sequence - 1;
@@ -465,27 +475,64 @@ impl Reader {
                 enqueued_ms: event.enqueued_ms,
             };
             self.position = Some(mark.clone());
-            match decode(event, &self.ingress.messages, now_ms) {
-                Ok(message) => {
+            match decode(&event, &ingress.messages, now_ms) {
+                Ok(mut message) => {
+                    if keeps {
+                        message.bytes += size(&event);
+                        message.event = Some(Arc::new(event));
+                    }
                     self.low.admit(mark, message.bytes, now);
                     self.lanes.push(message);
                 }
                 Err(fault) => {
-                    self.low.admit(mark, event.body.len(), now);
-                    let reason = match fault {
-                        Undecodable::Kind(_) => Reason::Kind,
-                        _ => Reason::Protocol,
+                    let bytes = if keeps {
+                        size(&event)
+                    } else {
+                        event.body.len()
                     };
-                    self.ingress.passes.pass(Pass {
-                        reason,
-                        thing: event.device.clone().unwrap_or_default(),
-                        message: fault.to_string(),
-                        detail: Detail::None,
-                    });
-                    self.low.settle(event.sequence);
+                    self.low.admit(mark, bytes, now);
+                    self.undecodable(event, &fault);
                 }
             }
         }
+    }
+
+    /// Passes an event that says nothing of any Thing.
+    fn undecodable(&mut self, event: Event, fault: &Undecodable) {
+        let reason = match fault {
+            Undecodable::Kind(_) => Reason::Kind,
+            _ => Reason::Protocol,
+        };
+        let pass = Pass {
+            reason,
+            thing: event.device.clone().unwrap_or_default(),
+            message: fault.to_string(),
+            detail: Detail::None,
+        };
+        if reason == Reason::Kind || self.ingress.letters.is_none() {
+            self.low.settle(event.sequence);
+        } else {
+            let passed = Passed {
+                why: vec![Arc::new(Why::from(&pass))],
+                event: Arc::new(event),
+            };
+            self.post(pass.thing.as_str().into(), passed);
+        }
+        self.ingress.passes.pass(pass);
+    }
+
+    /// Posts the letter of a passed event, which is settled when that is done with.
+    fn post(&mut self, thing: Arc<str>, passed: Passed) {
+        let sequence = passed.event.sequence;
+        let Some(letters) = &self.ingress.letters else {
+            self.low.settle(sequence);
+            return;
+        };
+        let posted = letters.post(Letter::of(passed, thing, self.id.clone()));
+        self.letters.push(Box::pin(async move {
+            posted.await;
+            sequence
+        }));
     }
 
     fn fill(&mut self) {
@@ -498,12 +545,19 @@ impl Reader {
         }
     }
 
-    fn settled(&mut self, done: Delivered) {
-        for sequence in &done.sequences {
+    fn settled(&mut self, mut done: Delivered) {
+        for passed in std::mem::take(&mut done.passed) {
+            self.post(done.thing.clone(), passed);
+        }
+        self.settle(&done.sequences);
+        self.lanes.done(done, Instant::now());
+    }
+
+    fn settle(&mut self, sequences: &[i64]) {
+        for sequence in sequences {
             self.low.settle(*sequence);
         }
         let now = Instant::now();
-        self.lanes.done(done, now);
         let mark = self.low.mark().map_or(i64::MIN, |mark| mark.sequence);
         while let Some((last, received)) = self.batches.front()
             && *last <= mark
@@ -533,22 +587,30 @@ impl Reader {
                 Some(done) = self.in_flight.next(), if !self.in_flight.is_empty() => {
                     self.settled(done);
                 }
+                Some(sequence) = self.letters.next(), if !self.letters.is_empty() => {
+                    self.settle(&[sequence]);
+                }
             }
         }
     }
 
-    /// Keeps the lanes going until they are empty, unless something ends that.
+    /// Keeps the lanes going until they are empty and no letter is waited for, unless something ends that.
     async fn settle_all(&mut self, stop: &CancellationToken) -> Option<End> {
         loop {
             self.fill();
-            if self.in_flight.is_empty() {
+            if self.in_flight.is_empty() && self.letters.is_empty() {
                 return None;
             }
             tokio::select! {
                 biased;
                 still = self.wake.stood_still() => return Some(End::StoodStill(still)),
                 () = stop.cancelled() => return Some(End::Stopped),
-                Some(done) = self.in_flight.next() => self.settled(done),
+                Some(done) = self.in_flight.next(), if !self.in_flight.is_empty() => {
+                    self.settled(done);
+                }
+                Some(sequence) = self.letters.next(), if !self.letters.is_empty() => {
+                    self.settle(&[sequence]);
+                }
             }
         }
     }

@@ -48,7 +48,9 @@ impl Reason {
         }
     }
 
-    fn label(self) -> &'static str {
+    /// The word for it in metrics and letters.
+    #[must_use]
+    pub fn label(self) -> &'static str {
         match self {
             Self::ThingNotFound => "thing_not_found",
             Self::Protocol => "protocol",
@@ -70,6 +72,34 @@ pub struct Pass {
     pub message: String,
     /// What the report says beyond that.
     pub detail: Detail,
+}
+
+/// Why an event was passed, as its letter says it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Why {
+    /// The reason.
+    pub reason: Reason,
+    /// In words: those of the report.
+    pub message: String,
+    /// The values at fault.
+    pub values: Vec<String>,
+}
+
+impl From<&Pass> for Why {
+    fn from(pass: &Pass) -> Self {
+        let mut values: Vec<String> = match &pass.detail {
+            Detail::None => Vec::new(),
+            Detail::Wrong(wrong) => wrong.keys().cloned().collect(),
+            Detail::Refused(values) => values.iter().map(|(name, _)| name.clone()).collect(),
+        };
+        values.sort();
+        values.dedup();
+        Self {
+            reason: pass.reason,
+            message: pass.message.clone(),
+            values,
+        }
+    }
 }
 
 /// What a report says beyond its words.

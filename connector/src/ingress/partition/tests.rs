@@ -302,6 +302,7 @@ async fn world_of(nodes: usize, start: StartPosition) -> World {
         source,
         twins: hub.clone(),
         messages: Arc::default(),
+        letters: None,
         passes: Passes::start(destination.clone(), metrics.clone(), "AzureIot-me"),
         platform: destination,
         start,
