@@ -66,13 +66,14 @@ class Fleet:
         await device.client.send_method_response(answer)
 
     def send(self, device: str, body: dict | str | bytes, content_type: str = "application/json",
-             encoding: str = "utf-8", **properties: str) -> None:
+             encoding: str = "utf-8", *, message_id: str = "", **properties: str) -> None:
         """Sends one message and waits until the hub has taken it."""
-        self._run(self._send(self.devices[device], body, content_type, encoding, properties), 30)
+        self._run(self._send(self.devices[device], body, content_type, encoding, properties, message_id), 30)
 
     async def _send(self, device: Device, body: dict | str | bytes, content_type: str = "application/json",
-                    encoding: str = "utf-8", properties: dict[str, str] | None = None) -> None:
+                    encoding: str = "utf-8", properties: dict[str, str] | None = None, message_id: str = "") -> None:
         message = Message(json.dumps(body) if isinstance(body, dict) else body)
+        message.message_id = message_id or None
         message.content_type, message.content_encoding = content_type, encoding or None
         message.custom_properties.update(properties or {})
         await device.client.send_message(message)

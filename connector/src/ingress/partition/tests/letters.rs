@@ -259,8 +259,8 @@ async fn events_that_wait_for_their_letters_stop_reading_at_the_bound() {
     let (world, taken) = world_with_letters().await;
     let shut = taken.gate.lock().await;
     // As with many partitions, each of which has a mebibyte.
-    let _others: Vec<_> = (0..47).map(|_| world.ingress.memory.share()).collect();
-    let bound = (48 << 20) / 48;
+    let _others: Vec<_> = (0..15).map(|_| world.ingress.memory.share()).collect();
+    let bound = world.ingress.memory.read_ahead().bytes;
     let body = "x".repeat(1000);
     let all = 4 * bound / 1000;
     for sequence in 0..i64::try_from(all).unwrap() {
