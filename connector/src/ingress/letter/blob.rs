@@ -72,9 +72,41 @@ impl Shelf for BlobShelf {
 mod tests {
     use std::sync::Arc;
 
+    use connector_config::ReportClass;
     use object_store::{ObjectStore, ObjectStoreExt as _, memory::InMemory};
 
     use super::*;
+
+    #[test]
+    fn what_is_wrong_with_the_container_is_told_with_the_remedy() {
+        let place = "container letters of storage account plant7".to_owned();
+        for (error, class, says) in [
+            (
+                StorageError::NotFound {
+                    place: place.clone(),
+                },
+                ReportClass::NotFound,
+                "make it",
+            ),
+            (
+                StorageError::Denied {
+                    place,
+                    code: "AuthenticationFailed".into(),
+                },
+                ReportClass::Denied,
+                "check the connection string",
+            ),
+        ] {
+            let Trouble {
+                class: told,
+                reason,
+                message,
+            } = trouble(&error);
+            assert_eq!((told, reason), (class, "DeadLetterUnwritable"));
+            assert!(message.starts_with("iotHub.deadLetter.azureBlob: container letters"));
+            assert!(MemberReport::cut(&message).contains(says), "{message}");
+        }
+    }
 
     #[tokio::test]
     async fn each_batch_is_a_blob_of_its_own_by_hub_and_hour() {

@@ -4,6 +4,7 @@
 use std::{
     fs::{File, OpenOptions, rename},
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -66,9 +67,11 @@ impl FileShelf {
     }
 }
 
+/// A new file is for nobody else: it holds what devices say.
 fn open(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    options.read(true).append(true).create(true).open(path)
+    options.read(true).append(true).create(true).mode(0o600);
+    options.open(path)
 }
 
 /// Appends letters to the file and waits until the disk has them; begins a new file before it is `full`.

@@ -109,35 +109,58 @@ impl DeadLetters {
     /// in time, or the shelf is known to be down.
     pub fn post(&self, letter: Letter) -> impl Future<Output = ()> + Send + 'static {
         let (own, posted) = (self.clone(), Instant::now());
+        // At once if there is room: so letters lie in the order of their events, as a rule.
+        let queued = match self.room.clone().try_acquire_many_owned(room_for(&letter)) {
+            Ok(room) => Ok(self.queue(letter, posted, room)),
+            Err(_) => Err(letter),
+        };
         async move {
-            let kib = (letter.size() / KIB + 1).min(ROOM);
-            // No more than [`ROOM`], which fits.
-            let kib = u32::try_from(kib).unwrap_or(u32::MAX);
-            let room = tokio::select! {
-                biased;
-                room = own.room.clone().acquire_many_owned(kib) => room.ok(),
-                () = own.given_up(posted) => own.room.clone().try_acquire_many_owned(kib).ok(),
+            let stored = match queued {
+                Ok(stored) => Some(stored),
+                Err(letter) => own.queue_later(letter, posted).await,
             };
-            let (done, stored) = oneshot::channel();
-            let posting = room.map(|room| Waiting {
-                letter,
-                posted,
-                _done: done,
-                _room: room,
-            });
-            let Some(waiting) = posting else {
+            let Some(stored) = stored else {
                 own.metrics.letters_lost(1);
                 return;
             };
-            if own.queue.try_send(waiting).is_err() {
-                own.metrics.letters_lost(1);
-            }
             tokio::select! {
                 biased;
                 _ = stored => {}
                 () = own.given_up(posted) => {}
             }
         }
+    }
+
+    /// Queues a letter; what is given is done when the letter is stored or given up.
+    fn queue(
+        &self,
+        letter: Letter,
+        posted: Instant,
+        room: OwnedSemaphorePermit,
+    ) -> oneshot::Receiver<()> {
+        let (done, stored) = oneshot::channel();
+        let waiting = Waiting {
+            letter,
+            posted,
+            _done: done,
+            _room: room,
+        };
+        if self.queue.try_send(waiting).is_err() {
+            // Only if the background task has ended.
+            self.metrics.letters_lost(1);
+        }
+        stored
+    }
+
+    /// Queues a letter when there is room for it; none if there is none in time.
+    async fn queue_later(&self, letter: Letter, posted: Instant) -> Option<oneshot::Receiver<()>> {
+        let kib = room_for(&letter);
+        let room = tokio::select! {
+            biased;
+            room = self.room.clone().acquire_many_owned(kib) => room.ok(),
+            () = self.given_up(posted) => self.room.clone().try_acquire_many_owned(kib).ok(),
+        };
+        room.map(|room| self.queue(letter, posted, room))
     }
 
     /// Waits until a letter that was posted then is no longer waited for.
@@ -150,6 +173,13 @@ impl DeadLetters {
             () = sleep_until(posted + BUDGET) => give_up(&self.down),
         }
     }
+}
+
+/// What a letter takes of [`ROOM`].
+fn room_for(letter: &Letter) -> u32 {
+    let kib = (letter.size() / KIB + 1).min(ROOM);
+    // No more than [`ROOM`], which fits.
+    u32::try_from(kib).unwrap_or(u32::MAX)
 }
 
 /// From now on no event waits for its letter.

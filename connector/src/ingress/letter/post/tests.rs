@@ -128,6 +128,14 @@ async fn letters_of_a_second_go_together_and_their_events_wait_for_that() {
     assert_eq!(world.reporter.now().reason, "");
 }
 
+/// Those of a flood came in the order in which their futures were polled.
+#[tokio::test(start_paused = true)]
+async fn letters_lie_in_the_order_in_which_they_were_posted() {
+    let world = world();
+    world.post(0..1000, 10).await;
+    assert_eq!(world.stored(), (0..1000).collect::<Vec<_>>());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_full_batch_goes_at_once_and_none_is_larger_by_more_than_a_letter() {
     let world = world();
