@@ -35,6 +35,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.xdist_group("cluster" if of_cluster else "processes"))
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Tells each scenario as it ends; where there are workers, they tell nothing themselves."""
     if report.when != "call" or "PYTEST_XDIST_WORKER" in os.environ:
