@@ -17,6 +17,12 @@ pub struct Messages {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub time_field: Option<String>,
+    /// Name of the field of a body that says how far the values beside it can be trusted: GOOD, BAD, UNKNOWN,
+    /// `OUT_OF_RANGE` or `UNVERIFIED_SOURCE`, in any case. Such a field is no property value itself. Default:
+    /// all values are GOOD.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub quality_field: Option<String>,
     /// Remote property of a device's Thing that tells whether the device is connected: BOOLEAN, or
     /// STRING with `connected` or `disconnected`; on a module `module::<name>`. The hub must route its
     /// device connection state events to the built-in endpoint. Default: such events are not written.
@@ -60,6 +66,12 @@ impl Messages {
             }
             _ => {}
         }
+        if named(&self.quality_field) == Some(false) {
+            return at("qualityField", "is empty; give a name or leave it out");
+        }
+        if self.quality_field.is_some() && self.quality_field == self.time_field {
+            return at("qualityField", "must not be the timeField as well");
+        }
         if named(&self.connection_property) == Some(false) {
             return at(
                 "connectionProperty",
@@ -80,7 +92,7 @@ mod tests {
             Messages {
                 time,
                 time_field: field.map(str::to_owned),
-                connection_property: None,
+                ..Messages::default()
             }
             .check()
             .map_err(|(field, _)| field)

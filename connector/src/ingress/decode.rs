@@ -11,6 +11,7 @@ use super::{
     body::{self, BadBody, Body},
     date_time::date_time,
     notice::{self, ConnectionChange, Lifecycle, TwinChange},
+    quality::Quality,
     said::{Fields, Said},
 };
 
@@ -58,6 +59,8 @@ pub struct Row {
     pub fields: Fields,
     /// When it was so, in milliseconds since 1970.
     pub time_ms: i64,
+    /// How far it can be trusted.
+    pub quality: Quality,
 }
 
 /// A part of a body that does not fit.
@@ -182,6 +185,20 @@ fn telemetry(
                 None => telemetry.wrong.push(no_time(field.to_owned())),
             }
         }
+        let mut quality = Quality::default();
+        if let Some(field) = &settings.quality_field
+            && let Some(place) = fields.iter().position(|(name, _)| name == field)
+        {
+            let (_, own) = fields.remove(place);
+            quality = Quality::read(&own).unwrap_or(Quality::Unknown);
+            if Quality::read(&own).is_none() {
+                telemetry.wrong.push(Wrong {
+                    name: field.clone(),
+                    wanted: "STRING",
+                    needed: "GOOD, BAD, UNKNOWN, OUT_OF_RANGE or UNVERIFIED_SOURCE; UNKNOWN is taken",
+                });
+            }
+        }
         let fields = match event.module.as_deref() {
             None => fields,
             Some(module) => fields
@@ -189,7 +206,11 @@ fn telemetry(
                 .map(|(name, value)| (format!("{module}::{name}"), value))
                 .collect(),
         };
-        telemetry.rows.push(Row { fields, time_ms });
+        telemetry.rows.push(Row {
+            fields,
+            time_ms,
+            quality,
+        });
         // What has no time of its own comes a millisecond after what stands before it: the platform
         // keeps one value of a property for each time.
         time_ms = time_ms.saturating_add(1);

@@ -304,6 +304,7 @@ mod tests {
             name: name.into(),
             value: alwayson::Value::Integer(number),
             time_ms: i64::from(number),
+            quality: crate::ingress::quality::Quality::Good,
         };
         let begun = Instant::now();
         let node: Arc<str> = "node".into();

@@ -20,6 +20,7 @@ mod memory;
 mod notice;
 mod partition;
 mod pass;
+mod quality;
 mod quota;
 mod readers;
 mod request;

@@ -77,6 +77,7 @@ fn vtq<'a>(values: impl Iterator<Item = &'a PropertyValue>) -> InfoTable {
         name,
         value,
         time_ms,
+        quality,
     } in values
     {
         // A row of four cells for four fields always fits.
@@ -84,7 +85,7 @@ fn vtq<'a>(values: impl Iterator<Item = &'a PropertyValue>) -> InfoTable {
             cells.string(name);
             cells.variant(value);
             cells.value(&Value::DateTime(*time_ms));
-            cells.string("GOOD");
+            cells.string(quality.name());
         });
     }
     table
@@ -107,12 +108,18 @@ fn batches(sets: &[Set]) -> InfoTable {
             Field::new("value", BaseType::Variant),
             Field::new("quality", BaseType::String),
         ]);
-        for PropertyValue { name, value, .. } in row {
+        for PropertyValue {
+            name,
+            value,
+            quality,
+            ..
+        } in row
+        {
             // Three cells for three fields, and two for two, always fit.
             let _ = batch.push_cells(|cells| {
                 cells.string(name);
                 cells.variant(value);
-                cells.string("GOOD");
+                cells.string(quality.name());
             });
         }
         let _ = table.push(&[Value::DateTime(first.time_ms), Value::InfoTable(batch)]);
@@ -122,7 +129,7 @@ fn batches(sets: &[Set]) -> InfoTable {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::quality::Quality, *};
 
     #[test]
     fn rows_are_put_together_in_order_and_within_bounds() {
@@ -134,6 +141,7 @@ mod tests {
                     name: "n".into(),
                     value: Value::Integer(number),
                     time_ms: 0,
+                    quality: Quality::Good,
                 }
             });
             Set {
@@ -184,6 +192,7 @@ mod tests {
             name: "n".into(),
             value: Value::Integer(number),
             time_ms,
+            quality: Quality::Good,
         };
         let set = |values| Set { from: None, values };
         let sets = [

@@ -44,6 +44,7 @@ fn by(time: ValueTime, field: Option<&str>) -> Messages {
         time,
         time_field: field.map(str::to_owned),
         connection_property: Some("online".into()),
+        ..Messages::default()
     }
 }
 
@@ -143,6 +144,24 @@ fn a_time_that_is_none_is_told_and_loses_no_value() {
     event.properties.insert("at".into(), "soon".into());
     let told = telemetry(&event, &by(ValueTime::Property, Some("at")));
     assert_eq!((told.rows[0].time_ms, told.wrong.len()), (ENQUEUED, 1));
+}
+
+#[test]
+fn a_field_gives_the_quality_of_the_values_beside_it() {
+    let settings = Messages {
+        quality_field: Some("q".into()),
+        ..Messages::default()
+    };
+    let told = telemetry(
+        &said(r#"[{"a":1,"q":"bad"},{"a":2},{"a":3,"q":"fine"}]"#),
+        &settings,
+    );
+    let qualities: Vec<Quality> = told.rows.iter().map(|row| row.quality).collect();
+    assert_eq!(qualities, [Quality::Bad, Quality::Good, Quality::Unknown]);
+    assert!(told.rows.iter().all(|row| row.fields.len() == 1));
+    assert_eq!(told.wrong.len(), 1, "what is no quality is told");
+    let plain = telemetry(&said(r#"{"q":"bad"}"#), &Messages::default());
+    assert_eq!(plain.rows[0].fields.len(), 1, "a property like any other");
 }
 
 #[test]
