@@ -40,6 +40,8 @@ pub struct Metrics {
     write_seconds: WriteSeconds,
     /// Events passed without being written, by reason.
     pub passed: IntCounterVec,
+    /// Processes of the mapping that have ended, by cause.
+    mapping_ends: IntCounterVec,
     /// Events missing in a partition's sequence.
     pub gaps: IntCounterVec,
     lag_events: IntGaugeVec,
@@ -165,6 +167,11 @@ impl Metrics {
                 "Events passed unwritten, by reason",
                 &["reason"],
             )?,
+            mapping_ends: counters(
+                "mapping_restarts_total",
+                "Processes that run the mapping of the settings, ended by a message and started again",
+                &["cause"],
+            )?,
             gaps: counters(
                 "gaps_total",
                 "Events missing in a partition's sequence",
@@ -253,6 +260,11 @@ impl Metrics {
     /// A partition was `taken`, `handed_over` or `lost`.
     pub fn moved(&self, kind: &str) {
         self.moves.with_label_values(&[kind]).inc();
+    }
+
+    /// A process of the mapping has ended: for lack of `time` or `memory`, by a `fault`, or `unclear`.
+    pub fn mapping_ended(&self, cause: &str) {
+        self.mapping_ends.with_label_values(&[cause]).inc();
     }
 
     /// A batch was received, at this time in milliseconds since 1970.

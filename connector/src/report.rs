@@ -53,6 +53,8 @@ pub enum Part {
     Ingress,
     /// Where the hub's built-in endpoint is.
     Endpoint,
+    /// The process that runs the program of the settings.
+    Mapping,
 }
 
 #[derive(Debug, Clone)]

@@ -13,16 +13,17 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use connector_config::{ReportClass, StartPosition};
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use iothub::{Batches, Epoch, Event, HubError, PartitionId, Position};
+use iothub::{Batches, Epoch, HubError, PartitionId, Position};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Ingress,
-    decode::{Undecodable, decode},
+    decode::{Undecodable, decode, decode_mapped},
     delivery::{Delivered, deliver},
     lane::Lanes,
     low_water::{LowWater, Mark},
+    mapping::{Batch, Link, Mapped},
     pass::{Detail, Pass, Reason},
 };
 use crate::{
@@ -339,12 +340,12 @@ impl Reader {
 
     async fn read(&mut self, stop: &CancellationToken, pause: &mut Duration) -> End {
         let mut link = match self.open(stop).await {
-            Ok(link) => link,
+            Ok(link) => Link::new(link, self.ingress.mapping.clone()),
             Err(end) => return end,
         };
         *pause = PAUSE;
         self.ingress.reporter.well(Part::Ingress);
-        let end = self.pump(link.as_mut(), stop).await;
+        let end = self.pump(&mut link, stop).await;
         // Beside everything else: a peer that does not answer must not delay what comes next.
         tokio::spawn(async move {
             if timeout(CALL, link.close()).await.is_err() {
@@ -354,7 +355,7 @@ impl Reader {
         end
     }
 
-    async fn pump(&mut self, link: &mut dyn Batches, stop: &CancellationToken) -> End {
+    async fn pump(&mut self, link: &mut Link, stop: &CancellationToken) -> End {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut dog = Watchdog::new(Instant::now());
@@ -376,7 +377,7 @@ impl Reader {
                 },
                 _ = tick.tick() => {
                     let now = Instant::now();
-                    if full || room == 0 {
+                    if full || room == 0 || link.is_mapping() {
                         dog.heard(now);
                     }
                     if let Some(what) = self.look_after(&mut dog, now) {
@@ -386,11 +387,11 @@ impl Reader {
                 Some(done) = self.in_flight.next(), if !self.in_flight.is_empty() => {
                     self.settled(done);
                 }
-                events = link.next(room), if !full && room > 0 => match events {
-                    Ok(events) => {
+                batch = link.next(room), if !full && room > 0 => match batch {
+                    Ok(batch) => {
                         let now = Instant::now();
                         dog.heard(now);
-                        self.received(&events, now);
+                        self.received(&batch, now);
                         if self.ahead.is_off(now) {
                             return End::Resized;
                         }
@@ -423,7 +424,8 @@ impl Reader {
         dog.dead(now, received, seen.as_ref())
     }
 
-    fn received(&mut self, events: &[Event], now: Instant) {
+    fn received(&mut self, batch: &Batch, now: Instant) {
+        let events = &batch.events;
         let partition = self.id.as_str();
         let metrics = &self.ingress.metrics;
         // The wall clock, only where the settings ask for it, and for a metric.
@@ -435,7 +437,7 @@ impl Reader {
         if let Some(pace) = &mut self.pace {
             pace.took(events.len());
         }
-        for event in events {
+        for (event, mapped) in batch.each() {
             if let Some(last) = &self.position {
                 let missing = event.sequence - last.sequence - 1;
                 if missing > 0 {
@@ -461,7 +463,18 @@ impl Reader {
                 enqueued_ms: event.enqueued_ms,
             };
             self.position = Some(mark.clone());
-            match decode(event, &self.ingress.messages, now_ms) {
+            let settings = &self.ingress.messages;
+            let decoded = match mapped {
+                None => decode(event, settings, now_ms),
+                Some(Mapped::Text(text)) => decode_mapped(event, text, settings, now_ms),
+                Some(Mapped::Failed(why)) => Err(Undecodable::Unmapped(why.clone())),
+                Some(Mapped::Nothing) => {
+                    self.low.admit(mark, 0, now);
+                    self.low.settle(event.sequence);
+                    continue;
+                }
+            };
+            match decoded {
                 Ok(message) => {
                     self.low.admit(mark, message.bytes, now);
                     self.lanes.push(message);

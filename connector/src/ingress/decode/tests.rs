@@ -44,6 +44,7 @@ fn by(time: ValueTime, field: Option<&str>) -> Messages {
         time,
         time_field: field.map(str::to_owned),
         connection_property: Some("online".into()),
+        mapping: None,
     }
 }
 

@@ -12,7 +12,7 @@ use alwayson::{BaseType, TlsSettings};
 use async_trait::async_trait;
 use connector_config::NodeSelection;
 use iothub::{
-    EventSource, MessageSource, Offset, PartitionId, PartitionProperties, SourceIdentity,
+    Event, EventSource, MessageSource, Offset, PartitionId, PartitionProperties, SourceIdentity,
 };
 use serde_json::Value as Json;
 use thingworx_standin::{ClusterSettings, Fault, Property, Remote, Running, Thing};
@@ -309,6 +309,7 @@ async fn world_of(nodes: usize, start: StartPosition) -> World {
         catch_up: None,
         memory: Memory::default(),
         shapes: Shapes::default(),
+        mapping: None,
         metrics,
         reporter: Reporter::new(&Identity::from_env()),
     };

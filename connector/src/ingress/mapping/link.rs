@@ -1,0 +1,102 @@
+//! A link to a partition, with the mapping behind it.
+//!
+//! What lies here counts as not yet received: the reader's position is behind it, nobody has admitted it. So
+//! dropping a link loses nothing, wherever its events are. The work itself is a task, which goes on while the
+//! reader looks after something else, and which is ended when the link is dropped.
+
+use iothub::{Batches, Event, HubError};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{Mapped, Mapping, Portion};
+
+/// The events of a partition, mapped if the settings say how.
+pub struct Link {
+    link: Box<dyn Batches>,
+    stage: Option<Stage>,
+}
+
+/// Events as they came, and what the program has made of them.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// The events.
+    pub events: Vec<Event>,
+    /// For each event what was made of it; empty without a program.
+    mapped: Vec<Option<Mapped>>,
+}
+
+struct Stage {
+    mapping: Mapping,
+    work: Option<AbortOnDropHandle<Portion>>,
+}
+
+impl Link {
+    /// Without a mapping events pass as they are.
+    pub fn new(link: Box<dyn Batches>, mapping: Option<Mapping>) -> Self {
+        let stage = mapping.map(|mapping| Stage {
+            mapping,
+            work: None,
+        });
+        Self { link, stage }
+    }
+
+    /// As [`Batches::next`], and as safe to cancel. Gives a part of a batch as soon as it is mapped.
+    ///
+    /// # Errors
+    /// As [`Batches::next`].
+    pub async fn next(&mut self, max: usize) -> Result<Batch, HubError> {
+        let Some(Stage { mapping, work }) = &mut self.stage else {
+            let events = self.link.next(max).await?;
+            return Ok(Batch {
+                events,
+                mapped: Vec::new(),
+            });
+        };
+        let running = match work {
+            Some(running) => running,
+            None => work.insert(begin(mapping, self.link.next(max).await?)),
+        };
+        let done = running.await;
+        *work = None;
+        let Portion {
+            events,
+            mapped,
+            rest,
+        } = done.map_err(|error| HubError::TimedOut {
+            what: format!("mapping events: {error}"),
+        })?;
+        if !rest.is_empty() {
+            *work = Some(begin(mapping, rest));
+        }
+        Ok(Batch { events, mapped })
+    }
+
+    /// There are events from which the link itself is not asked for more.
+    pub fn is_mapping(&self) -> bool {
+        self.stage
+            .as_ref()
+            .is_some_and(|stage| stage.work.is_some())
+    }
+
+    /// As [`Batches::close`].
+    ///
+    /// # Errors
+    /// As [`Batches::close`].
+    pub async fn close(self) -> Result<(), HubError> {
+        self.link.close().await
+    }
+}
+
+fn begin(mapping: &Mapping, events: Vec<Event>) -> AbortOnDropHandle<Portion> {
+    let mapping = mapping.clone();
+    AbortOnDropHandle::new(tokio::spawn(async move { mapping.map(events).await }))
+}
+
+impl Batch {
+    /// The events, each with what was made of it.
+    pub fn each(&self) -> impl Iterator<Item = (&Event, Option<&Mapped>)> {
+        let mapped = self.mapped.iter().map(Option::as_ref);
+        self.events
+            .iter()
+            .zip(mapped.chain(std::iter::repeat(None)))
+    }
+}
