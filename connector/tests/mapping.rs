@@ -273,7 +273,7 @@ async fn a_partition_full_of_killers_does_not_hold_up_another() {
     let (done, mut is_done) = tokio::sync::oneshot::channel();
     let flood = tokio::spawn(async move {
         let mut passed = 0;
-        while passed < 60 {
+        while passed < 24 {
             passed += bad.next(500).await.unwrap().events.len();
         }
         let _ = done.send(());
@@ -288,7 +288,7 @@ async fn a_partition_full_of_killers_does_not_hold_up_another() {
         "the others have waited for all killers"
     );
     timeout(SOON, flood).await.unwrap().unwrap();
-    assert_eq!(world.restarts("time"), 60);
+    assert_eq!(world.restarts("time"), 24);
 }
 
 /// The process by way of a script that tells its number.

@@ -83,6 +83,8 @@ struct Portion {
     /// What was made of each; `None` where the program has no say.
     mapped: Vec<Option<Mapped>>,
     rest: Vec<Event>,
+    /// A process has ended over them.
+    ended: bool,
 }
 
 impl Mapping {
@@ -114,9 +116,11 @@ impl Mapping {
             }
             mapped.push(None);
         }
+        let mut ended = false;
         if !places.is_empty() {
             frame::complete(&mut request);
-            let answers = self.ask(&request, places.len()).await;
+            let answers;
+            (answers, ended) = self.ask(&request, places.len()).await;
             if let Some(unanswered) = places.get(answers.len()) {
                 mapped.truncate(*unanswered);
             }
@@ -129,11 +133,12 @@ impl Mapping {
             events,
             mapped,
             rest,
+            ended,
         }
     }
 
-    /// Answers to the first of the messages of a request, at least one.
-    async fn ask(&self, request: &[u8], asked: usize) -> Vec<Mapped> {
+    /// Answers to the first of the messages of a request, at least one, and whether a process has ended.
+    async fn ask(&self, request: &[u8], asked: usize) -> (Vec<Mapped>, bool) {
         let mut tries = 0;
         loop {
             // In turn: a semaphore is fair. It is never closed.
@@ -142,7 +147,7 @@ impl Mapping {
             let mut answers = Vec::new();
             let Err(lost) = process.ask(request, asked, &mut answers).await else {
                 self.idle().push(process);
-                return answers;
+                return (answers, tries > 0);
             };
             let death = process.end(lost).await;
             self.0.metrics.mapping_ended(death.label());
@@ -161,7 +166,7 @@ impl Mapping {
                 // The next portion begins with the message in question.
                 Death::Unclear(_) => {}
             }
-            return answers;
+            return (answers, true);
         }
     }
 

@@ -29,9 +29,9 @@ use super::frame::{self, Kind};
 
 /// The one argument of a process that is to run a program.
 pub const ASKED: &str = "--mapping-worker";
-/// Variables of a process, which needs none of the connector's. Its allocator reserves nothing ahead: what
-/// is reserved before the limit is set would not count.
-pub const ENVIRONMENT: [(&str, &str); 1] = [("MIMALLOC_ARENA_RESERVE", "0")];
+/// Variables of a process, which needs none of the connector's. Its allocator reserves a gibibyte ahead, as
+/// always, but does not make it writable: what is writable before the limit is set would never count.
+pub const ENVIRONMENT: [(&str, &str); 1] = [("MIMALLOC_ARENA_EAGER_COMMIT", "0")];
 
 /// Exit status: the program does not compile.
 pub const NO_PROGRAM: u8 = 64;
@@ -40,16 +40,18 @@ pub const FAULT: u8 = 70;
 /// Signal by which the process ends itself: a message takes too long.
 pub const TOO_LONG: Signal = Signal::XCPU;
 
-/// Processor time of one message. Ordinary ones take some 20 µs; the largest body that is read, with 50,000
-/// values, a tenth of a second when each is touched.
+/// Processor time of one message. An ordinary one takes some 20 µs. The largest body that is read has 50,000
+/// values, twice what a message of the hub holds; to make something of each takes 40 to 130 ms.
 pub const TIME: Duration = Duration::from_millis(250);
-/// Memory for the interpreter, in bytes: the largest body takes 10 MiB, and two processes of this size fit
-/// into a pod's 512 MiB beside what the connector needs.
+/// Memory for the interpreter, in bytes: the largest body and what is made of it take 20 MiB, and two
+/// processes of this size fit into a pod's 512 MiB beside what the connector needs.
 pub const MEMORY: usize = 64 << 20;
 /// Outputs of one message, in bytes: what a message could have had on the wire.
 pub const OUTPUT: usize = 256 << 10;
 /// Answers of one portion, in bytes, after which the rest is put off: they wait in the connector's memory.
-const ANSWERS: usize = 2 << 20;
+const ANSWERS: usize = 1 << 20;
+/// Processor time of one portion, after which the rest is put off: other partitions wait for their turn.
+const PORTION: Duration = TIME;
 /// How often the time of a message is looked at.
 const LOOK: Timespec = Timespec {
     tv_sec: 0,
@@ -117,9 +119,9 @@ fn work(
     let filter = Filter::compile(program).map_err(io::Error::other)?;
     output.write_all(&frame::answer(Kind::Ready, b""))?;
     while let Ok(portion) = portions.recv() {
-        let (mut rest, mut given) = (&portion[..], 0);
+        let (mut rest, mut given, begun) = (&portion[..], 0, used());
         while let (Some(about), Some(body)) = (frame::take(&mut rest), frame::take(&mut rest)) {
-            if given > ANSWERS {
+            if given > ANSWERS || used().saturating_sub(begun) > PORTION {
                 watch.ends(true);
                 output.write_all(&frame::answer(Kind::Later, b""))?;
                 break;

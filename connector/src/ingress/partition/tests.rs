@@ -625,3 +625,4 @@ async fn an_evicted_reader_that_cannot_confirm_its_claim_drops_what_is_unsent() 
 }
 
 mod kinds;
+mod mapped;
