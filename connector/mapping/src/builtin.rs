@@ -16,7 +16,7 @@ use jaq_json::Val;
 use jaq_std::ValT as _;
 
 /// Definitions of jaq's prelude that call what is left out.
-const NO_DEFINITIONS: [&str; 29] = [
+const NO_DEFINITIONS: [&str; 25] = [
     "@html",
     "@htmld",
     "@uri",
@@ -30,8 +30,6 @@ const NO_DEFINITIONS: [&str; 29] = [
     "gsub",
     "halt",
     "halt_error",
-    "input",
-    "inputs",
     "logb",
     "match",
     "nexttoward",
@@ -44,8 +42,6 @@ const NO_DEFINITIONS: [&str; 29] = [
     "sub",
     "test",
     "todate",
-    "split_matches",
-    "now",
 ];
 /// Functions that are left out.
 const NO_FUNCTIONS: [&str; 1] = ["halt"];
@@ -55,9 +51,10 @@ pub fn definitions() -> impl Iterator<Item = Def<&'static str>> {
     let all = jaq_core::defs()
         .chain(jaq_std::defs())
         .chain(jaq_json::defs());
-    // `split` with flags is the one of regular expressions.
     all.filter(|one| {
-        !NO_DEFINITIONS.contains(&one.name) && !(one.name == "split" && one.args.len() == 2)
+        // `split` with flags is the one of regular expressions.
+        let of_expressions = one.name == "split" && one.args.len() == 2;
+        !of_expressions && !NO_DEFINITIONS.contains(&one.name)
     })
 }
 
