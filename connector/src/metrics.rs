@@ -42,6 +42,8 @@ pub struct Metrics {
     pub passed: IntCounterVec,
     /// Letters of passed events, by outcome.
     dead_letters: IntCounterVec,
+    /// Processes of the mapping that have ended, by cause.
+    mapping_ends: IntCounterVec,
     /// Events missing in a partition's sequence.
     pub gaps: IntCounterVec,
     lag_events: IntGaugeVec,
@@ -172,6 +174,11 @@ impl Metrics {
                 "Letters of passed events: stored, or lost because the store did not take them",
                 &["outcome"],
             )?,
+            mapping_ends: counters(
+                "mapping_restarts_total",
+                "Processes that run the mapping of the settings, ended by a message and started again",
+                &["cause"],
+            )?,
             gaps: counters(
                 "gaps_total",
                 "Events missing in a partition's sequence",
@@ -282,6 +289,11 @@ impl Metrics {
     /// A partition was `taken`, `handed_over` or `lost`.
     pub fn moved(&self, kind: &str) {
         self.moves.with_label_values(&[kind]).inc();
+    }
+
+    /// A process of the mapping has ended: for lack of `time` or `memory`, by a `fault`, or `unclear`.
+    pub fn mapping_ended(&self, cause: &str) {
+        self.mapping_ends.with_label_values(&[cause]).inc();
     }
 
     /// A batch was received, at this time in milliseconds since 1970.

@@ -55,6 +55,8 @@ pub enum Part {
     Endpoint,
     /// The store of dead letters: the last, since everything else goes on without it.
     DeadLetter,
+    /// The process that runs the program of the settings.
+    Mapping,
 }
 
 #[derive(Debug, Clone)]

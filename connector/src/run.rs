@@ -26,7 +26,7 @@ use crate::{
     args::Args,
     egress::{OwnNames, Requests, Server},
     identity::Identity,
-    ingress::{DeadLetters, Ingress, Memory, Passes, Shapes, Shelf},
+    ingress::{DeadLetters, Ingress, Memory, Passes, Shapes, Shelf, mapping::Mapping},
     member::MemberLease,
     metrics::Metrics,
     platform::{self, Binder, Destination, NodesSettings, Platform},
@@ -46,6 +46,9 @@ const QUIET: Duration = Duration::from_secs(2);
 const SERVE_OUT: Duration = Duration::from_secs(35);
 /// Unbinding on all nodes.
 const UNBIND: Duration = Duration::from_secs(5);
+
+/// This process's own executable, also after its file has been replaced.
+const OWN: &str = "/proc/self/exe";
 
 /// Why the connector cannot run at all. Everything that may mend itself is retried instead.
 #[derive(Debug, thiserror::Error)]
@@ -263,6 +266,11 @@ impl Parts {
             let messages = Arc::new(settings.iot_hub.messages.clone());
             let destination: Arc<dyn Destination> = Arc::new(platform.clone());
             let passes = Passes::start(destination.clone(), metrics.clone(), member.as_str());
+            let program = messages.mapping.as_deref();
+            let mapping = program.map(|program| {
+                let (metrics, reporter) = (metrics.clone(), reporter.clone());
+                Mapping::new(OWN.into(), program, metrics, reporter)
+            });
             let (memory, shapes) = (Memory::default(), Shapes::default());
             let ingress = |endpoint: &Endpoint, start, survey| Ingress {
                 source: endpoint.source.clone(),
@@ -275,6 +283,7 @@ impl Parts {
                 shapes: shapes.clone(),
                 twins: twins.clone(),
                 messages: messages.clone(),
+                mapping: mapping.clone(),
                 passes: passes.clone(),
                 letters: letters.clone(),
                 metrics: metrics.clone(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import secrets
 import signal
@@ -64,12 +65,14 @@ class Bench:
         self, routing_group: str = "", *, name: str = CONNECTOR, port: int = 9090, start: str = "Earliest",
         events: bool = True, way: str = "", checkpoints: str = "",
         node_selection: str = "RoundRobin", platform: str = "", nodes: tuple[int, ...] = (8443, 8444),
+        mapping: str = "",
     ) -> None:
         """Starts a connector; one of another name keeps checkpoints of its own. Without `events` it asks the hub
         where the built-in endpoint is; `way` are more settings of `iotHub`, `platform` of `thingworx`, whose nodes are
-        reached at the ports `nodes`."""
+        reached at the ports `nodes`; `mapping` is a program in jq."""
         endpoints = ", ".join(f"wss://{self.platform}:{node}/Thingworx/WS" for node in nodes)
         given = f"connectionString: {{file: {self.folder}/events}}, " if events else ""
+        mapping = f", mapping: {json.dumps(mapping)}" if mapping else ""
         checkpoints = checkpoints or f"{{file: {{path: {self.folder}/{name}.json}}}}"
         settings = self.folder / f"{name}.yaml"
         settings.write_text(f"""
@@ -85,7 +88,7 @@ iotHub:
   connectionString: {{file: {self.folder}/service}}
   eventHubs: {{{given}consumerGroup: thingworx, start: {start}}}
   {way}
-  messages: {{time: Property, timeField: at, connectionProperty: online}}
+  messages: {{time: Property, timeField: at, connectionProperty: online{mapping}}}
   tls: {{ca: {{file: {self.folder}/ca.crt}}}}
 checkpoints: {checkpoints}
 """)

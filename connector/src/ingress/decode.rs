@@ -91,6 +91,12 @@ pub enum Undecodable {
         "the body is a JSON {0}; an object of property names and values is needed, or several in an array"
     )]
     NotAnObject(&'static str),
+    /// The mapping of the settings fails for it.
+    #[error("iotHub.messages.mapping fails: {0}")]
+    Unmapped(String),
+    /// What the mapping of the settings gives cannot be written.
+    #[error("what iotHub.messages.mapping gives: {0}")]
+    Mapped(Box<Undecodable>),
 }
 
 /// Decodes an event. The device comes from the hub, never from the body. `now_ms` is this moment, in
@@ -99,10 +105,7 @@ pub enum Undecodable {
 /// # Errors
 /// [`Undecodable`] if the event can never be written.
 pub fn decode(event: &Event, settings: &Messages, now_ms: i64) -> Result<Message, Undecodable> {
-    let base = match settings.time {
-        ValueTime::Processing => now_ms,
-        ValueTime::Enqueued | ValueTime::Body | ValueTime::Property => event.enqueued_ms,
-    };
+    let base = base(event, settings, now_ms);
     let (device, content, bytes) = match &event.source {
         MessageSource::Telemetry => {
             let device = event.device.as_deref().ok_or(Undecodable::NoDevice)?;
@@ -131,6 +134,38 @@ pub fn decode(event: &Event, settings: &Messages, now_ms: i64) -> Result<Message
         bytes,
         event: None,
     })
+}
+
+/// Decodes a telemetry event by the text that the mapping of the settings has made of its body.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_mapped(
+    event: &Event,
+    text: &str,
+    settings: &Messages,
+    now_ms: i64,
+) -> Result<Message, Undecodable> {
+    let base = base(event, settings, now_ms);
+    let device = event.device.as_deref().ok_or(Undecodable::NoDevice)?;
+    let mapped = |fault| Undecodable::Mapped(Box::new(fault));
+    let Body { json, bytes } = body::parse(text).map_err(|bad| mapped(bad.into()))?;
+    let telemetry = telemetry(event, json, settings, base).map_err(mapped)?;
+    Ok(Message {
+        thing: device.into(),
+        content: Content::Telemetry(telemetry),
+        sequence: event.sequence,
+        bytes,
+        event: None,
+    })
+}
+
+/// The time of values that have none of their own.
+fn base(event: &Event, settings: &Messages, now_ms: i64) -> i64 {
+    match settings.time {
+        ValueTime::Processing => now_ms,
+        ValueTime::Enqueued | ValueTime::Body | ValueTime::Property => event.enqueued_ms,
+    }
 }
 
 fn read<T: DeserializeOwned>(event: &Event) -> Result<Body<T>, BadBody> {

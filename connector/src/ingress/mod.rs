@@ -4,6 +4,8 @@
 //! `decode` reads the body ([`body`]) of what devices say and of the hub's own notices ([`notice`]); `map`
 //! turns it into values ([`value`], [`date_time`]) of the types that the Thing defines ([`definition`]).
 //!
+//! Where the settings have a program in jq, it stands before `decode` ([`mapping`]).
+//!
 //! One task per partition ([`partition`]) owns everything of that partition: the link, the lanes, the
 //! low-water mark and the claim. Nothing is shared between partitions but the platform's nodes.
 
@@ -16,6 +18,7 @@ mod lane;
 mod letter;
 mod low_water;
 mod map;
+pub mod mapping;
 mod memory;
 mod notice;
 mod partition;
@@ -46,6 +49,8 @@ pub struct Ingress {
     pub twins: std::sync::Arc<dyn iothub::TwinReader>,
     /// How messages become values.
     pub messages: std::sync::Arc<connector_config::Messages>,
+    /// What is made of telemetry bodies before that, if the settings say so.
+    pub mapping: Option<mapping::Mapping>,
     /// Where values go.
     pub platform: std::sync::Arc<dyn crate::platform::Destination>,
     /// By which service values are written.

@@ -14,17 +14,18 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use connector_config::{ReportClass, StartPosition};
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use iothub::{Batches, Epoch, Event, HubError, PartitionId, Position};
+use iothub::{Batches, Epoch, HubError, PartitionId, Position};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Ingress,
-    decode::decode,
+    decode::{Undecodable, decode, decode_mapped},
     delivery::{Delivered, deliver},
     lane::Lanes,
     letter::size,
     low_water::{LowWater, Mark},
+    mapping::{Batch, Link, Mapped},
 };
 use crate::{
     claim::{Claim, ClaimError},
@@ -346,12 +347,12 @@ impl Reader {
 
     async fn read(&mut self, stop: &CancellationToken, pause: &mut Duration) -> End {
         let mut link = match self.open(stop).await {
-            Ok(link) => link,
+            Ok(link) => Link::new(link, self.ingress.mapping.clone()),
             Err(end) => return end,
         };
         *pause = PAUSE;
         self.ingress.reporter.well(Part::Ingress);
-        let end = self.pump(link.as_mut(), stop).await;
+        let end = self.pump(&mut link, stop).await;
         // Beside everything else: a peer that does not answer must not delay what comes next.
         tokio::spawn(async move {
             if timeout(CALL, link.close()).await.is_err() {
@@ -361,7 +362,7 @@ impl Reader {
         end
     }
 
-    async fn pump(&mut self, link: &mut dyn Batches, stop: &CancellationToken) -> End {
+    async fn pump(&mut self, link: &mut Link, stop: &CancellationToken) -> End {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut dog = Watchdog::new(Instant::now());
@@ -383,7 +384,7 @@ impl Reader {
                 },
                 _ = tick.tick() => {
                     let now = Instant::now();
-                    if full || room == 0 {
+                    if full || room == 0 || link.is_mapping() {
                         dog.heard(now);
                     }
                     if let Some(what) = self.look_after(&mut dog, now) {
@@ -396,11 +397,11 @@ impl Reader {
                 Some(sequence) = self.letters.next(), if !self.letters.is_empty() => {
                     self.settle(&[sequence]);
                 }
-                events = link.next(room), if !full && room > 0 => match events {
-                    Ok(events) => {
+                batch = link.next(room), if !full && room > 0 => match batch {
+                    Ok(batch) => {
                         let now = Instant::now();
                         dog.heard(now);
-                        self.received(events, now);
+                        self.received(batch, now);
                         if self.ahead.is_off(now, self.ingress.memory.on_the_way()) {
                             return End::Resized;
                         }
@@ -433,13 +434,14 @@ impl Reader {
         dog.dead(now, received, seen.as_ref())
     }
 
-    fn received(&mut self, events: Vec<Event>, now: Instant) {
+    fn received(&mut self, batch: Batch, now: Instant) {
+        let events = batch.events();
         let (id, ingress) = (self.id.clone(), self.ingress.clone());
         let (partition, metrics) = (id.as_str(), &ingress.metrics);
         // The wall clock, only where the settings ask for it, and for a metric.
         let now_ms = jiff::Timestamp::now().as_millisecond();
-        metrics.batch(partition, &events, now_ms);
-        self.ahead.received(&events);
+        metrics.batch(partition, events, now_ms);
+        self.ahead.received(events);
         if let Some(bytes) = self.ahead.event() {
             ingress.memory.has_event(bytes);
         }
@@ -449,7 +451,7 @@ impl Reader {
             pace.took(events.len());
         }
         let keeps = ingress.letters.is_some();
-        for event in events {
+        for (event, mapped) in batch.each() {
             if let Some(last) = &self.position {
                 let missing = event.sequence - last.sequence - 1;
                 if missing > 0 {
@@ -475,7 +477,18 @@ impl Reader {
                 enqueued_ms: event.enqueued_ms,
             };
             self.position = Some(mark.clone());
-            match decode(&event, &ingress.messages, now_ms) {
+            let settings = &ingress.messages;
+            let decoded = match mapped {
+                None => decode(&event, settings, now_ms),
+                Some(Mapped::Text(text)) => decode_mapped(&event, &text, settings, now_ms),
+                Some(Mapped::Failed(why)) => Err(Undecodable::Unmapped(why)),
+                Some(Mapped::Nothing) => {
+                    self.low.admit(mark, 0, now);
+                    self.settle(&[event.sequence]);
+                    continue;
+                }
+            };
+            match decoded {
                 Ok(mut message) => {
                     if keeps {
                         message.bytes += size(&event);

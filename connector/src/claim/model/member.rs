@@ -309,6 +309,7 @@ impl Member {
             survey: survey.clone(),
             memory: Memory::default(),
             shapes: Shapes::default(),
+            mapping: None,
             metrics: metrics.clone(),
             reporter: reporter.clone(),
         };

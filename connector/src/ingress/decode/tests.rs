@@ -292,3 +292,60 @@ proptest! {
         let _ = decode(&event(source, body), &by(ValueTime::Body, Some("ts")), NOW);
     }
 }
+
+#[test]
+fn what_a_mapping_gives_is_read_as_a_body_is() {
+    let mut event = said("{\"nested\":{}}");
+    event.module = Some("cam".into());
+    let mapped = |text: &str, settings: &Messages| {
+        decode_mapped(&event, text, settings, NOW).map(|message| match message.content {
+            Content::Telemetry(telemetry) => (
+                telemetry
+                    .rows
+                    .into_iter()
+                    .map(|row| (row.fields, row.time_ms))
+                    .collect::<Vec<_>>(),
+                telemetry
+                    .wrong
+                    .into_iter()
+                    .map(|wrong| wrong.name)
+                    .collect::<Vec<_>>(),
+            ),
+            other => panic!("telemetry, not {other:?}"),
+        })
+    };
+    let field = |value: i64| vec![("cam::a".to_owned(), json!(value))];
+    let body = by(ValueTime::Body, Some("ts"));
+    assert_eq!(
+        mapped(r#"[{"a":1,"ts":5000},{"a":2},3]"#, &body),
+        Ok((
+            vec![(field(1), 5000), (field(2), 5001)],
+            vec!["[2]".to_owned()]
+        ))
+    );
+    assert_eq!(
+        mapped(r#"{"a":1}"#, &by(ValueTime::Processing, None)),
+        Ok((vec![(field(1), NOW)], vec![]))
+    );
+    let deep = "[".repeat(100);
+    for (text, words) in [
+        (
+            "1",
+            "what iotHub.messages.mapping gives: the body is a JSON number",
+        ),
+        (
+            "{\"a\":NaN}",
+            "what iotHub.messages.mapping gives: the body is no JSON",
+        ),
+        ("{1:2}", "no JSON"),
+        (deep.as_str(), "nested deeper"),
+    ] {
+        let told = mapped(text, &body).unwrap_err().to_string();
+        assert!(told.contains(words), "{told}");
+    }
+    event.device = None;
+    assert_eq!(
+        decode_mapped(&event, "{}", &body, NOW).err(),
+        Some(Undecodable::NoDevice)
+    );
+}

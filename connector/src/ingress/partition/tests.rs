@@ -12,7 +12,7 @@ use alwayson::{BaseType, TlsSettings};
 use async_trait::async_trait;
 use connector_config::NodeSelection;
 use iothub::{
-    EventSource, MessageSource, Offset, PartitionId, PartitionProperties, SourceIdentity,
+    Event, EventSource, MessageSource, Offset, PartitionId, PartitionProperties, SourceIdentity,
 };
 use serde_json::Value as Json;
 use thingworx_standin::{ClusterSettings, Fault, Property, Remote, Running, Thing};
@@ -310,6 +310,7 @@ async fn world_of(nodes: usize, start: StartPosition) -> World {
         catch_up: None,
         memory: Memory::default(),
         shapes: Shapes::default(),
+        mapping: None,
         metrics,
         reporter: Reporter::new(&Identity::from_env()),
     };
@@ -626,3 +627,4 @@ async fn an_evicted_reader_that_cannot_confirm_its_claim_drops_what_is_unsent() 
 
 mod kinds;
 mod letters;
+mod mapped;
