@@ -287,6 +287,42 @@ async fn a_partition_full_of_killers_does_not_hold_up_another() {
     assert_eq!(world.restarts("time"), 24);
 }
 
+/// While its events are mapped nobody hears that the link is gone.
+#[tokio::test]
+async fn after_a_killer_fewer_events_are_taken_from_the_link() {
+    struct Asked(Held, std::sync::Arc<std::sync::Mutex<Vec<usize>>>);
+
+    #[async_trait]
+    impl Batches for Asked {
+        async fn next(&mut self, max: usize) -> Result<Vec<Event>, HubError> {
+            self.1.lock().unwrap().push(max);
+            self.0.next(max).await
+        }
+
+        async fn close(self: Box<Self>) -> Result<(), HubError> {
+            Ok(())
+        }
+    }
+
+    let world = world();
+    let batch = |first: &str| vec![event(0, first), event(1, "{}")];
+    let batches = vec![
+        batch("{}"),
+        batch("{\"do\":\"eat\"}"),
+        batch("{}"),
+        batch("{}"),
+    ];
+    let asked = std::sync::Arc::default();
+    let held = Asked(Held(batches.into()), std::sync::Arc::clone(&asked));
+    let mut link = Link::new(Box::new(held), Some(world.mapping.clone()));
+    let mut taken = 0;
+    while taken < 8 {
+        let next = timeout(SOON, link.next(500)).await;
+        taken += next.expect("goes on").unwrap().events.len();
+    }
+    assert_eq!(*asked.lock().unwrap(), [500, 500, 20, 500]);
+}
+
 /// The process by way of a script that tells its number.
 fn told(folder: &Path) -> PathBuf {
     let script = folder.join("worker");

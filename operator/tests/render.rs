@@ -127,3 +127,21 @@ fn a_changed_secret_rolls_the_pods_and_a_changed_number_does_not() {
     spec.replicas += 1;
     assert_eq!(template(&spec, b"one"), before);
 }
+
+#[test]
+fn a_mapping_that_does_not_compile_is_refused_with_its_place() {
+    let text = std::fs::read_to_string(root().join("crds/examples/full.yaml")).unwrap();
+    for (program, expected) in [
+        (
+            "{t: .temp",
+            "iotHub.messages.mapping is not right: line 1, column 10: closing brace",
+        ),
+        ("env", "line 1, column 1: no filter env/0"),
+        (" ", "is empty"),
+    ] {
+        let mut spec = resource(&text).unwrap().spec;
+        spec.iot_hub.messages.mapping = Some(program.to_owned());
+        let told = validate(&spec).unwrap_err().to_string();
+        assert!(told.contains(expected), "{program}: {told}");
+    }
+}

@@ -5,7 +5,7 @@
 //! happens under the lock that a message has to take before it is answered: whatever is unanswered first
 //! was the one that took too long.
 //!
-//! Nothing of the connector's is in reach: the environment is empty, standard error is closed, the
+//! Nothing of the connector's is in reach: the environment is empty, standard error leads nowhere, the
 //! connector's files and sockets are closed on `exec`.
 
 use std::{
