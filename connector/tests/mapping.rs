@@ -318,7 +318,7 @@ async fn after_a_killer_fewer_events_are_taken_from_the_link() {
     let mut taken = 0;
     while taken < 8 {
         let next = timeout(SOON, link.next(500)).await;
-        taken += next.expect("goes on").unwrap().events.len();
+        taken += next.expect("goes on").unwrap().events().len();
     }
     assert_eq!(*asked.lock().unwrap(), [500, 500, 20, 500]);
 }
