@@ -3,34 +3,32 @@
 //! Nothing here waits for one thing alone: while the store of checkpoints, the hub or the platform does
 //! not answer, the others go on.
 
+mod after;
 mod ahead;
 mod checkpoint;
+mod open;
 mod pace;
 mod passed;
+mod received;
 mod wake;
 mod watchdog;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use connector_config::{ReportClass, StartPosition};
+use connector_config::StartPosition;
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use iothub::{Batches, Epoch, HubError, PartitionId, Position};
+use iothub::{Epoch, HubError, PartitionId};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Ingress,
-    decode::{Undecodable, decode, decode_mapped},
     delivery::{Delivered, deliver},
     lane::Lanes,
-    letter::size,
     low_water::{LowWater, Mark},
-    mapping::{Batch, Link, Mapped},
+    mapping::Link,
 };
-use crate::{
-    claim::{Claim, ClaimError},
-    report::{Part, Trouble},
-};
+use crate::{claim::Claim, report::Part};
 
 use ahead::Ahead;
 use checkpoint::{Checkpoints, Stored};
@@ -54,10 +52,6 @@ const SETTLE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(500);
 /// The hub's return is noticed within this.
 const MAX_PAUSE: Duration = Duration::from_secs(15);
-/// Somebody else reads this consumer group: wait before trying again, never raise the epoch.
-const TAKEN_PAUSE: Duration = Duration::from_secs(60);
-/// Pause before the store is asked again whose a claim is.
-const PROVE: Duration = Duration::from_secs(2);
 /// Any single call to the hub or the claim store.
 const CALL: Duration = Duration::from_secs(30);
 
@@ -172,78 +166,6 @@ impl Reader {
         }
     }
 
-    /// What the end of a link means: how long to wait before the next (`None`: as usual), or that there
-    /// is no next.
-    async fn after(&mut self, end: End, stop: &CancellationToken) -> Result<Option<Duration>, End> {
-        let partition = self.id.as_str().to_owned();
-        let error = match end {
-            End::Stopped | End::ClaimLost => return Err(end),
-            End::StoodStill(still) => {
-                // Before anything else: nothing that was read before may be sent by a process that has
-                // perhaps been replaced.
-                self.drop_unsent();
-                tracing::warn!(
-                    partition,
-                    seconds = still.as_secs_f32(),
-                    "the process stood still; reading again from what was settled"
-                );
-                return self.prove(stop).await.map(|()| Some(Duration::ZERO));
-            }
-            End::Resized => return Ok(Some(Duration::ZERO)),
-            End::Failed(error) => error,
-        };
-        match &error {
-            HubError::Evicted { .. } | HubError::LowerEpoch { .. } => {
-                match self.confirm().await {
-                    Err(ClaimError::Lost) => return Err(End::ClaimLost),
-                    Ok(()) => {}
-                    Err(ClaimError::Unavailable(_)) => {
-                        // Perhaps another member has taken over and writes what came later.
-                        self.drop_unsent();
-                        self.prove(stop).await?;
-                    }
-                }
-                let message = format!(
-                    "partition {partition} is read by another program on the same consumer group; give \
-                     this connector a consumer group of its own"
-                );
-                let trouble = Trouble::new(ReportClass::User, "ConsumerGroupTaken", message);
-                self.ingress.reporter.trouble(Part::Ingress, trouble);
-                Ok(Some(TAKEN_PAUSE))
-            }
-            HubError::PositionRefused { .. } => {
-                tracing::error!(
-                    partition, position = ?self.position, %error,
-                    "the hub no longer has the position; starting at the earliest event it keeps"
-                );
-                // What was read before belongs to the old stream, whose positions mean nothing in the new.
-                if let Some(end) = self.settle_all(stop).await {
-                    return match end {
-                        End::Stopped | End::ClaimLost => Err(end),
-                        End::StoodStill(_) | End::Resized | End::Failed(_) => {
-                            Box::pin(self.after(end, stop)).await
-                        }
-                    };
-                }
-                self.position = None;
-                self.checkpoints.forget();
-                self.low = LowWater::after(None);
-                // "Latest" would skip what is still there.
-                self.start = StartPosition::Earliest;
-                Ok(None)
-            }
-            error => {
-                tracing::warn!(partition, %error, "the link to the partition failed; opening it again");
-                match self.confirm().await {
-                    Err(ClaimError::Lost) => Err(End::ClaimLost),
-                    // Without the store nobody can have taken over, but if it is out of reach for this
-                    // pod alone; then the hub refuses us while the other reads.
-                    Ok(()) | Err(ClaimError::Unavailable(_)) => Ok(None),
-                }
-            }
-        }
-    }
-
     /// Forgets what is read and not settled; it is read again after the mark.
     fn drop_unsent(&mut self) {
         self.in_flight.clear();
@@ -252,97 +174,6 @@ impl Reader {
         self.batches.clear();
         self.low.drop_unsettled();
         self.position = self.low.mark().cloned();
-    }
-
-    /// Waits until the claim is known to be ours: nothing may be read or sent before.
-    async fn prove(&mut self, stop: &CancellationToken) -> Result<(), End> {
-        loop {
-            let error = match self.confirm().await {
-                Ok(()) => return Ok(()),
-                Err(ClaimError::Lost) => return Err(End::ClaimLost),
-                Err(ClaimError::Unavailable(error)) => error,
-            };
-            let partition = self.id.as_str();
-            tracing::warn!(partition, error, "waiting to learn whose the partition is");
-            tokio::select! {
-                () = stop.cancelled() => return Err(End::Stopped),
-                () = sleep(PROVE) => {}
-            }
-        }
-    }
-
-    /// Whether the claim still names us. An answer from before a pause of the process says nothing.
-    async fn confirm(&mut self) -> Result<(), ClaimError> {
-        loop {
-            tokio::select! {
-                biased;
-                _ = self.wake.stood_still() => {}
-                confirmed = self.checkpoints.confirm() => return confirmed,
-            }
-        }
-    }
-
-    async fn start_position(&mut self) -> Result<Position, End> {
-        if let Some(mark) = &self.position {
-            return Ok(Position::After(iothub::Offset::new(mark.offset.as_ref())));
-        }
-        match self.start {
-            StartPosition::Earliest => Ok(Position::Earliest),
-            StartPosition::Latest => {
-                // Resolved once and stored before reading: a crash before the first checkpoint must
-                // not move "latest" past what has arrived since.
-                let source = self.ingress.source.clone();
-                let now = source.properties(&self.id).await.map_err(End::Failed)?;
-                if now.last_offset.as_str().is_empty() {
-                    return Ok(Position::Earliest);
-                }
-                let mark = Mark {
-                    offset: now.last_offset.as_str().into(),
-                    sequence: now.last_sequence,
-                    enqueued_ms: now.last_enqueued_ms,
-                };
-                self.low = LowWater::after(Some(mark.clone()));
-                match self.checkpoints.store(&mark).await {
-                    Stored::Yes => {}
-                    Stored::ClaimLost => return Err(End::ClaimLost),
-                    Stored::Failed => {
-                        let what = "storing where reading begins".into();
-                        return Err(End::Failed(HubError::TimedOut { what }));
-                    }
-                }
-                self.position = Some(mark.clone());
-                Ok(Position::After(iothub::Offset::new(mark.offset.as_ref())))
-            }
-        }
-    }
-
-    /// Opens a link, while the lanes go on.
-    async fn open(&mut self, stop: &CancellationToken) -> Result<Box<dyn Batches>, End> {
-        let late = |_| {
-            End::Failed(HubError::TimedOut {
-                what: "opening a partition".into(),
-            })
-        };
-        let position = tokio::select! {
-            () = stop.cancelled() => return Err(End::Stopped),
-            position = timeout(CALL, self.start_position()) => position.map_err(late)??,
-        };
-        // Without a position nothing was read, so nothing can have been sent meanwhile.
-        self.wake.rest();
-        let (source, id, epoch) = (self.ingress.source.clone(), self.id.clone(), self.epoch);
-        let room = self.ingress.memory.on_the_way();
-        let ahead = self.ahead.open(Instant::now(), room);
-        let opening = async move { source.open(&id, position, epoch, ahead).await };
-        let opening = timeout(CALL, opening);
-        let opened = self.settle_while(opening, stop).await?;
-        let link = opened.map_err(late)?.map_err(End::Failed)?;
-        if let Some(fence) = self.fence {
-            // Attached: the earlier owner is evicted. What it still has in flight at the platform is
-            // answered or given up after one request time-out.
-            self.settle_while(sleep(fence), stop).await?;
-            self.fence = None;
-        }
-        Ok(link)
     }
 
     async fn read(&mut self, stop: &CancellationToken, pause: &mut Duration) -> End {
@@ -432,82 +263,6 @@ impl Reader {
         }
         let received = self.position.as_ref().map(|mark| mark.sequence);
         dog.dead(now, received, seen.as_ref())
-    }
-
-    fn received(&mut self, batch: Batch, now: Instant) {
-        let events = batch.events();
-        let (id, ingress) = (self.id.clone(), self.ingress.clone());
-        let (partition, metrics) = (id.as_str(), &ingress.metrics);
-        // The wall clock, only where the settings ask for it, and for a metric.
-        let now_ms = jiff::Timestamp::now().as_millisecond();
-        metrics.batch(partition, events, now_ms);
-        self.ahead.received(events);
-        if let Some(bytes) = self.ahead.event() {
-            ingress.memory.has_event(bytes);
-        }
-        self.batches
-            .extend(events.last().map(|last| (last.sequence, now)));
-        if let Some(pace) = &mut self.pace {
-            pace.took(events.len());
-        }
-        let keeps = ingress.letters.is_some();
-        for (event, mapped) in batch.each() {
-            if let Some(last) = &self.position {
-                let missing = event.sequence - last.sequence - 1;
-                if missing > 0 {
-                    tracing::error!(
-                        partition,
-                        after = last.sequence,
-                        missing,
-                        "events are missing: the hub no longer keeps them, or never delivered them"
-                    );
-                    metrics
-                        .gaps
-                        .with_label_values(&[partition])
-                        .inc_by(missing.unsigned_abs());
-                }
-                if missing < 0 {
-                    // Delivered again by the hub; the first arrival has its place already.
-                    continue;
-                }
-            }
-            let mark = Mark {
-                offset: event.partition_offset.as_str().into(),
-                sequence: event.sequence,
-                enqueued_ms: event.enqueued_ms,
-            };
-            self.position = Some(mark.clone());
-            let settings = &ingress.messages;
-            let decoded = match mapped {
-                None => decode(&event, settings, now_ms),
-                Some(Mapped::Text(text)) => decode_mapped(&event, &text, settings, now_ms),
-                Some(Mapped::Failed(why)) => Err(Undecodable::Unmapped(why)),
-                Some(Mapped::Nothing) => {
-                    self.low.admit(mark, 0, now);
-                    self.settle(&[event.sequence]);
-                    continue;
-                }
-            };
-            match decoded {
-                Ok(mut message) => {
-                    if keeps {
-                        message.bytes += size(&event);
-                        message.event = Some(Arc::new(event));
-                    }
-                    self.low.admit(mark, message.bytes, now);
-                    self.lanes.push(message);
-                }
-                Err(fault) => {
-                    let bytes = if keeps {
-                        size(&event)
-                    } else {
-                        event.body.len()
-                    };
-                    self.low.admit(mark, bytes, now);
-                    self.undecodable(event, &fault);
-                }
-            }
-        }
     }
 
     fn fill(&mut self) {

@@ -12,7 +12,8 @@ use alwayson::{BaseType, TlsSettings};
 use async_trait::async_trait;
 use connector_config::NodeSelection;
 use iothub::{
-    Event, EventSource, MessageSource, Offset, PartitionId, PartitionProperties, SourceIdentity,
+    Batches, Event, EventSource, MessageSource, Offset, PartitionId, PartitionProperties, Position,
+    SourceIdentity,
 };
 use serde_json::Value as Json;
 use thingworx_standin::{ClusterSettings, Fault, Property, Remote, Running, Thing};
@@ -20,6 +21,7 @@ use tokio::sync::Notify;
 
 use super::*;
 use crate::{
+    claim::ClaimError,
     identity::Identity,
     ingress::{Memory, Passes, Shapes, Survey},
     metrics::Metrics,
