@@ -57,6 +57,9 @@ class Bench:
         eventually("the hub's stand-in is ready", self.hub.ready, 20)
 
     def start(self, program: str, *arguments: object, name: str = "", **variables: str) -> None:
+        if (name or program) in self.processes:
+            # A scenario that failed has left it.
+            self.end(name or program, signal.SIGKILL)
         log = (self.folder / f"{name or program}.log").open("a")
         self.processes[name or program] = subprocess.Popen(
             [PROGRAMS / program, *map(str, arguments)], stderr=log, stdout=log, env=os.environ | variables)
