@@ -1,0 +1,46 @@
+//! Waiting for what was promised.
+
+use std::time::{Duration, Instant};
+
+/// Longest wait for what should take a second, on a machine that is busy with other things.
+pub const PATIENCE: Duration = Duration::from_secs(45);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(100);
+/// How long nothing may happen before a state counts as steady, in the short form of these tests.
+pub const QUIET: Duration = Duration::from_secs(5);
+
+/// Waits for `look` to find what is promised; says what was missing if it does not.
+pub async fn eventually<T>(promise: &str, look: impl AsyncFnMut() -> Result<T, String>) -> T {
+    within(PATIENCE, promise, look).await
+}
+
+/// The same, within this time.
+pub async fn within<T>(
+    patience: Duration,
+    promise: &str,
+    mut look: impl AsyncFnMut() -> Result<T, String>,
+) -> T {
+    let begun = Instant::now();
+    loop {
+        match look().await {
+            Ok(found) => return found,
+            Err(missing) if begun.elapsed() > patience => {
+                panic!("broken: {promise}: {missing} after {} s", patience.as_secs())
+            }
+            Err(_) => tokio::time::sleep(LOOK).await,
+        }
+    }
+}
+
+/// Nothing is written for [`QUIET`]; `what` says when that is promised.
+pub async fn quiet(proxy: &crate::proxy::Proxy, what: &str) {
+    let before = proxy.seen().len();
+    tokio::time::sleep(QUIET).await;
+    let after = proxy.seen();
+    let written: Vec<_> = after[before..]
+        .iter()
+        .filter(|seen| seen.call.writes())
+        .map(|seen| format!("{} {} {}", seen.call.verb, seen.call.resource, seen.call.name))
+        .collect();
+    assert!(written.is_empty(), "broken: no writes {what}: {written:?}");
+}
