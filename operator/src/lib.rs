@@ -10,6 +10,7 @@ pub mod admin;
 pub mod api;
 pub mod apply;
 pub mod args;
+pub mod client;
 pub mod controller;
 pub mod desired;
 pub mod error;
