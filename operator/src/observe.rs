@@ -252,4 +252,16 @@ impl Owner {
     pub fn controls<K: Resource>(&self, object: &K) -> bool {
         controller(object).is_some_and(|owner| owner.uid == self.uid)
     }
+
+    /// Whether an object may be written: it is this resource's, also if somebody has taken away the mark
+    /// that the resource controls it, as long as nobody else does.
+    pub fn owns<K: Resource>(&self, object: &K) -> bool {
+        let named = object
+            .meta()
+            .owner_references
+            .iter()
+            .flatten()
+            .any(|owner| owner.uid == self.uid);
+        named && controller(object).is_none_or(|owner| owner.uid == self.uid)
+    }
 }

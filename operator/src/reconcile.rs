@@ -11,7 +11,7 @@ use kube::{Client, core::DeserializeGuard};
 use crate::{
     api::{AzureIotHubConnector, AzureIotHubConnectorStatus, Validated, validate},
     apply::{Applier, ApplyError},
-    desired::{Defaults, Owner, desired},
+    desired::{ChildKind, Defaults, Owner, desired},
     error::Class,
     event::Announcer,
     metrics::Metrics,
@@ -238,7 +238,8 @@ impl Reconciler {
         }
     }
 
-    /// Renders the children and writes those that differ.
+    /// Renders the children and writes those that differ. A child that is refused stops only what needs it;
+    /// the first refusal is the answer.
     async fn children(
         &self,
         owner: &Owner,
@@ -251,22 +252,34 @@ impl Reconciler {
             .map_err(|error| Unsettled::Render(error.to_string()))?;
         let actions = plan(owner, &children, observed, &memory.accepted)
             .map_err(|conflict| Unsettled::Apply(conflict.into()))?;
-        let changed = !actions.is_empty();
+        let mut refused: Option<ApplyError> = None;
+        let mut pods_may_run = true;
         for action in &actions {
-            let written = self
-                .applier
-                .act(owner, action)
-                .await
-                .map_err(Unsettled::Apply)?;
-            if let Some((child, live)) = written {
-                memory.accepted.note(child, &live);
+            if action.kind() == ChildKind::Deployment && !pods_may_run {
+                continue;
+            }
+            match self.applier.act(owner, action).await {
+                Ok(Some((child, live))) => memory.accepted.note(child, &live),
+                Ok(None) => {}
+                // Somebody else has a name that is needed; or nothing is wrong with this child, and the next
+                // ones would fail alike, each after its own time-out.
+                Err(error)
+                    if matches!(error, ApplyError::Conflict(_))
+                        || error.class() == Class::Transient =>
+                {
+                    return Err(Unsettled::Apply(refused.unwrap_or(error)));
+                }
+                Err(error) => {
+                    pods_may_run &= !action.kind().pods_need_it();
+                    refused.get_or_insert(error);
+                }
             }
         }
-        Ok(if changed {
-            Children::Changed
-        } else {
-            Children::Unchanged
-        })
+        match refused {
+            Some(error) => Err(Unsettled::Apply(error)),
+            None if actions.is_empty() => Ok(Children::Unchanged),
+            None => Ok(Children::Changed),
+        }
     }
 
     /// Writes the status if it says something new. `failure` is what went wrong before.
