@@ -79,11 +79,17 @@ fn a_request_is_told_by_its_path() {
     let of = |method: Method, uri: &str| Call::of(&method, &uri.parse().unwrap());
     let list = of(Method::GET, "/api/v1/namespaces/a/pods?limit=500");
     assert_eq!((list.verb, &*list.resource), ("list", "pods"));
-    let watch = of(Method::GET, "/apis/apps/v1/deployments?&watch=true&timeoutSeconds=9");
+    let watch = of(
+        Method::GET,
+        "/apis/apps/v1/deployments?&watch=true&timeoutSeconds=9",
+    );
     assert_eq!((watch.verb, &*watch.resource), ("watch", "deployments"));
     let path = "/apis/iot-connectors.dev/v1alpha1/namespaces/a/azureiothubconnectors/x/status?&fieldManager=m";
     let status = of(Method::PATCH, path);
     assert_eq!(status.resource, "azureiothubconnectors/status");
-    assert_eq!((&*status.namespace, &*status.name, &*status.manager), ("a", "x", "m"));
+    assert_eq!(
+        (&*status.namespace, &*status.name, &*status.manager),
+        ("a", "x", "m")
+    );
     assert!(status.writes() && !status.writes_child());
 }

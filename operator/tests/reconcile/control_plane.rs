@@ -107,7 +107,8 @@ impl ControlPlane {
 
     async fn begin(&mut self, folder: &Path, port: u16) -> Result<(), String> {
         let begun = Instant::now();
-        self.write_files(folder).map_err(|error| error.to_string())?;
+        self.write_files(folder)
+            .map_err(|error| error.to_string())?;
         let at = |name: &str| folder.join(name).display().to_string();
         let store = free_port().map_err(|error| error.to_string())?;
         let store = format!("http://127.0.0.1:{store}");
@@ -175,9 +176,7 @@ impl ControlPlane {
     fn write_files(&self, folder: &Path) -> std::io::Result<()> {
         std::fs::create_dir_all(folder)?;
         let server = self.authority.server();
-        let controllers = self
-            .authority
-            .user("controllers", Some("system:masters"));
+        let controllers = self.authority.user("controllers", Some("system:masters"));
         let accounts = self.authority.user("accounts", None);
         let kubeconfig = serde_json::json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "test",
@@ -296,9 +295,7 @@ impl ControlPlane {
             "client-certificate-data": base64(identity.certificate.as_bytes()),
             "client-key-data": base64(identity.key.as_bytes()),
         }));
-        config.auth_info = user
-            .and_then(serde_yaml::from_value::<AuthInfo>)
-            .unwrap();
+        config.auth_info = user.and_then(serde_yaml::from_value::<AuthInfo>).unwrap();
         // What a test sees is what the server said.
         config.default_retry = false;
         Client::try_from(config).unwrap()

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use clap::Parser;
 use kube::Client;
-use operator::{args::Arguments, run};
+use operator::{args::Arguments, client, run};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -34,13 +34,19 @@ impl Instance {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut words = vec!["operator".to_owned()];
-        words.extend(namespaces.iter().map(|name| format!("--watch-namespace={name}")));
+        words.extend(
+            namespaces
+                .iter()
+                .map(|name| format!("--watch-namespace={name}")),
+        );
         let args = Arguments::parse_from(words).operator;
-        let client = Client::try_from(plane.config(&proxy.url)).unwrap();
+        let client = Client::try_from(client::tuned(plane.config(&proxy.url))).unwrap();
         let stop = CancellationToken::new();
         let stopped = stop.clone().cancelled_owned();
         let task = tokio::spawn(async move {
-            run::run_with(client, listener, args, stopped).await.unwrap();
+            run::run_with(client, listener, args, stopped)
+                .await
+                .unwrap();
         });
         Self {
             proxy,

@@ -17,5 +17,9 @@ mod snapshot;
 mod wait;
 mod wire;
 
+mod crash;
 mod drift;
+mod outage;
 mod quiescence;
+mod rights;
+mod storm;

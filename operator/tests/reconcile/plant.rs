@@ -52,7 +52,9 @@ impl Plant {
             .put(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}))
             .await;
         plant.allow("operator-azure-iot-hub-connector").await;
-        plant.secret("factory-hub", &[("service", "s1"), ("events", "e1")]).await;
+        plant
+            .secret("factory-hub", &[("service", "s1"), ("events", "e1")])
+            .await;
         plant.secret("factory-thingworx", &[("appKey", "k1")]).await;
         Some(plant)
     }
@@ -60,8 +62,10 @@ impl Plant {
     /// Applies an object, in this namespace if it is of none.
     pub async fn put(&self, object: &Value) {
         let mut object = object.clone();
-        if !matches!(&*control_plane::kind(&object), "Namespace" | "ClusterRole" | "ClusterRoleBinding")
-        {
+        if !matches!(
+            &*control_plane::kind(&object),
+            "Namespace" | "ClusterRole" | "ClusterRoleBinding"
+        ) {
             object["metadata"]["namespace"] = json!(self.namespace);
         }
         if let Err(error) = control_plane::apply(&self.client, &object).await {
@@ -130,7 +134,8 @@ impl Plant {
 
     /// Makes the test's connector.
     pub async fn connect(&self, replicas: i32) -> AzureIotHubConnector {
-        self.create(NAME, |spec| spec["replicas"] = json!(replicas)).await
+        self.create(NAME, |spec| spec["replicas"] = json!(replicas))
+            .await
     }
 
     /// Makes a connector like the least that runs, with changes.
@@ -153,7 +158,10 @@ impl Plant {
     /// Changes the test's connector, if the API server takes it.
     pub async fn merge(&self, patch: &Value) -> kube::Result<()> {
         let params = PatchParams::default();
-        let patched = self.untyped().patch(NAME, &params, &Patch::Merge(patch)).await;
+        let patched = self
+            .untyped()
+            .patch(NAME, &params, &Patch::Merge(patch))
+            .await;
         patched.map(drop)
     }
 
@@ -180,7 +188,11 @@ impl Plant {
     /// Waits for a condition to say this of what is stored now.
     pub async fn says(&self, promise: &str, kind: &str, says: &str) {
         eventually(promise, async || {
-            let found = self.untyped().get(NAME).await.map_err(|error| error.to_string())?;
+            let found = self
+                .untyped()
+                .get(NAME)
+                .await
+                .map_err(|error| error.to_string())?;
             let status: AzureIotHubConnectorStatus =
                 serde_json::from_value(found.data["status"].clone()).unwrap_or_default();
             let is = condition(&status, kind);
@@ -216,10 +228,14 @@ impl Plant {
     }
 
     pub async fn snapshot_of(&self, name: &str) -> Snapshot {
+        let children = self.objects(name).await;
+        let found = self.untyped().get(name).await.unwrap();
+        let status = serde_json::from_value(found.data["status"].clone()).unwrap_or_default();
         plain(
             &self.namespace,
-            &self.objects(name).await,
-            &self.status_of(name).await,
+            &children,
+            &status,
+            found.metadata.generation,
         )
     }
 
@@ -235,7 +251,10 @@ impl Plant {
             .into_iter()
             .map(|(kind, object)| {
                 let name = object.metadata.name.unwrap_or_default();
-                (format!("{} {name}", kind.as_str()), object.metadata.resource_version)
+                (
+                    format!("{} {name}", kind.as_str()),
+                    object.metadata.resource_version,
+                )
             })
             .collect()
     }
@@ -250,7 +269,10 @@ impl Plant {
 
 /// Status and reason of a condition; empty if it is not there.
 pub fn condition(status: &AzureIotHubConnectorStatus, kind: &str) -> String {
-    let found = status.conditions.iter().find(|condition| condition.type_ == kind);
+    let found = status
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == kind);
     found.map_or_else(String::new, |condition| {
         format!("{} {}", condition.status, condition.reason)
     })

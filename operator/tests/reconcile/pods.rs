@@ -51,7 +51,8 @@ async fn start_all(client: &Client, namespace: &str) -> kube::Result<()> {
     let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let ours = ListParams::default().labels(&format!("{}={}", label::NAME, label::NAME_VALUE));
     for pod in api.list(&ours).await? {
-        let running = |pod: &Pod| pod.status.as_ref().and_then(|s| s.phase.clone()) == Some("Running".into());
+        let running =
+            |pod: &Pod| pod.status.as_ref().and_then(|s| s.phase.clone()) == Some("Running".into());
         if pod.metadata.deletion_timestamp.is_none() && !running(&pod) {
             report(client, namespace, &pod).await?;
             start(&api, &pod).await?;
@@ -111,9 +112,11 @@ async fn report(client: &Client, namespace: &str, pod: &Pod) -> kube::Result<()>
 }
 
 async fn owner(client: &Client, namespace: &str, name: &str) -> kube::Result<Option<String>> {
-    let api: Api<operator::api::AzureIotHubConnector> =
-        Api::namespaced(client.clone(), namespace);
-    Ok(api.get_metadata_opt(name).await?.and_then(|found| found.metadata.uid))
+    let api: Api<operator::api::AzureIotHubConnector> = Api::namespaced(client.clone(), namespace);
+    Ok(api
+        .get_metadata_opt(name)
+        .await?
+        .and_then(|found| found.metadata.uid))
 }
 
 /// What a member says that is bound and reads nothing yet.

@@ -185,10 +185,7 @@ async fn serve(acceptor: TlsAcceptor, stream: DuplexStream, inner: Arc<Inner>) {
 #[error("the connection ends here")]
 struct Cut;
 
-async fn answer(
-    inner: Arc<Inner>,
-    request: Request<Incoming>,
-) -> Result<Response<Body>, Cut> {
+async fn answer(inner: Arc<Inner>, request: Request<Incoming>) -> Result<Response<Body>, Cut> {
     let mut call = Call::of(request.method(), request.uri());
     let (index, fault) = inner.note(&mut call);
     match fault {
@@ -246,7 +243,9 @@ impl Inner {
         call: &Call,
     ) -> Result<Response<Body>, Cut> {
         let (mut parts, body) = request.into_parts();
-        let body = to_bytes(Body::new(body), usize::MAX).await.map_err(|_| Cut)?;
+        let body = to_bytes(Body::new(body), usize::MAX)
+            .await
+            .map_err(|_| Cut)?;
         parts.headers.remove(header::HOST);
         parts.headers.remove(header::CONTENT_LENGTH);
         let path = parts.uri.path_and_query().ok_or(Cut)?.as_str().to_owned();
@@ -254,7 +253,11 @@ impl Inner {
         let request = Request::from_parts(parts, kube::client::Body::from(body));
         let response = self.upstream.send(request).await.map_err(|_| Cut)?;
         let (mut parts, body) = response.into_parts();
-        for ours in [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION] {
+        for ours in [
+            header::CONTENT_LENGTH,
+            header::TRANSFER_ENCODING,
+            header::CONNECTION,
+        ] {
             parts.headers.remove(ours);
         }
         let body = Body::new(body);
@@ -265,7 +268,10 @@ impl Inner {
                 if call.verb == "list" {
                     let mut state = lock(self);
                     if state.keeping {
-                        state.lists.entry(call.resource.clone()).or_insert_with(|| bytes.clone());
+                        state
+                            .lists
+                            .entry(call.resource.clone())
+                            .or_insert_with(|| bytes.clone());
                     }
                 }
                 Body::from(bytes)

@@ -25,6 +25,12 @@ impl Snapshot {
         Err(lines.collect())
     }
 
+    /// How many children there are of a kind.
+    pub fn count(&self, kind: &str) -> usize {
+        let of_kind = |key: &&String| key.starts_with(&format!("{kind} "));
+        self.0.keys().filter(of_kind).count()
+    }
+
     /// As text, to look for a word.
     pub fn text(&self) -> String {
         format!("{:?}", self.0)
@@ -36,6 +42,7 @@ pub fn plain(
     namespace: &str,
     children: &[(ChildKind, DynamicObject)],
     status: &AzureIotHubConnectorStatus,
+    generation: Option<i64>,
 ) -> Snapshot {
     let mut words = vec![(namespace.to_owned(), "<namespace>")];
     for (_, child) in children {
@@ -48,9 +55,10 @@ pub fn plain(
         let mut tree = serde_json::to_value(child).unwrap();
         tree.as_object_mut().unwrap().remove("status");
         let name = child.metadata.name.clone().unwrap_or_default();
-        if *kind == ChildKind::ConfigMap {
-            let digest = name.rsplit('-').next().unwrap_or_default().to_owned();
-            words.push((digest, "<settings>"));
+        let volumes = &tree["spec"]["template"]["spec"]["volumes"];
+        if let Some(settings) = volumes[0]["configMap"]["name"].as_str() {
+            let digest = settings.rsplit('-').next().unwrap_or_default();
+            words.push((digest.to_owned(), "<settings>"));
         }
         let annotations = &tree["spec"]["template"]["metadata"]["annotations"];
         if let Some(digest) = annotations[annotation::SECRET_DIGEST].as_str() {
@@ -60,14 +68,19 @@ pub fn plain(
         snapshot.insert(format!("{} {name}", kind.as_str()), tree.to_string());
     }
     for condition in &status.conditions {
-        let text = format!("{} {}: {}", condition.status, condition.reason, condition.message);
+        let text = format!(
+            "{} {}: {}",
+            condition.status, condition.reason, condition.message
+        );
         snapshot.insert(format!("condition {}", condition.type_), text);
     }
+    let current = status.observed_generation == generation;
+    snapshot.insert("status is of this spec".into(), current.to_string());
     let replicas = status.replicas.unwrap_or_default();
     snapshot.insert("status.replicas".into(), replicas.to_string());
     let replace = |mut text: String| {
         for (word, mark) in &words {
-            text = text.replace(&format!("{word}"), mark);
+            text = text.replace(word, mark);
         }
         text
     };
@@ -83,7 +96,13 @@ fn strip(metadata: &mut Value) {
     let Some(map) = metadata.as_object_mut() else {
         return;
     };
-    for key in ["uid", "resourceVersion", "generation", "creationTimestamp", "managedFields"] {
+    for key in [
+        "uid",
+        "resourceVersion",
+        "generation",
+        "creationTimestamp",
+        "managedFields",
+    ] {
         map.remove(key);
     }
     if let Some(annotations) = map.get_mut("annotations").and_then(Value::as_object_mut) {

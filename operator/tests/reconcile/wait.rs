@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use crate::proxy::Proxy;
+
 /// Longest wait for what should take a second, on a machine that is busy with other things.
 pub const PATIENCE: Duration = Duration::from_secs(45);
 /// Between two looks.
-const LOOK: Duration = Duration::from_millis(100);
+const LOOK: Duration = Duration::from_millis(50);
 /// How long nothing may happen before a state counts as steady, in the short form of these tests.
 pub const QUIET: Duration = Duration::from_secs(5);
 
@@ -25,22 +27,49 @@ pub async fn within<T>(
         match look().await {
             Ok(found) => return found,
             Err(missing) if begun.elapsed() > patience => {
-                panic!("broken: {promise}: {missing} after {} s", patience.as_secs())
+                panic!(
+                    "broken: {promise}: {missing} after {} s",
+                    patience.as_secs()
+                )
             }
             Err(_) => tokio::time::sleep(LOOK).await,
         }
     }
 }
 
-/// Nothing is written for [`QUIET`]; `what` says when that is promised.
-pub async fn quiet(proxy: &crate::proxy::Proxy, what: &str) {
+/// Waits until the operator has said all it has to say: an event follows the status that it tells of.
+pub async fn settled(proxy: &Proxy) {
+    const LULL: Duration = Duration::from_secs(1);
+    within(
+        Duration::from_secs(15),
+        "writing comes to an end",
+        async || {
+            let before = proxy.writes();
+            tokio::time::sleep(LULL).await;
+            match proxy.writes() - before {
+                0 => Ok(()),
+                more => Err(format!("{more} writes in a second")),
+            }
+        },
+    )
+    .await;
+}
+
+/// Once settled, nothing is written for [`QUIET`]; `when` says when that is promised.
+pub async fn quiet(proxy: &Proxy, when: &str) {
+    settled(proxy).await;
     let before = proxy.seen().len();
     tokio::time::sleep(QUIET).await;
     let after = proxy.seen();
     let written: Vec<_> = after[before..]
         .iter()
         .filter(|seen| seen.call.writes())
-        .map(|seen| format!("{} {} {}", seen.call.verb, seen.call.resource, seen.call.name))
+        .map(|seen| {
+            format!(
+                "{} {} {}",
+                seen.call.verb, seen.call.resource, seen.call.name
+            )
+        })
         .collect();
-    assert!(written.is_empty(), "broken: no writes {what}: {written:?}");
+    assert!(written.is_empty(), "broken: no writes {when}: {written:?}");
 }
