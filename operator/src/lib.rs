@@ -19,6 +19,7 @@ pub mod health;
 pub mod metrics;
 pub mod mount;
 pub mod observe;
+pub mod pause;
 pub mod plan;
 pub mod pod_trouble;
 pub mod queue;

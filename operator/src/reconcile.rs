@@ -16,11 +16,12 @@ use crate::{
     event::Announcer,
     metrics::Metrics,
     observe::{Observed, Stores},
+    pause::paused,
     plan::{Accepted, plan, scale_only},
     queue::Outcome,
     refs::{SecretDigest, references},
     resolve::{Resolved, resolve},
-    status::{Progress, ready_of, status},
+    status::{Progress, Subject, ready_of, status},
     store::ObjectKey,
 };
 
@@ -50,6 +51,8 @@ struct Memory {
 enum Children {
     /// Writes were needed.
     Changed,
+    /// Writes are needed, and somebody wants none.
+    Held,
     /// All was well.
     Unchanged,
 }
@@ -117,7 +120,7 @@ impl Reconciler {
             DeserializeGuard(Ok(found)) if found.metadata.deletion_timestamp.is_some() => {
                 (Outcome::Settled, "unchanged")
             }
-            DeserializeGuard(resource) => {
+            found @ DeserializeGuard(resource) => {
                 let metadata = match resource {
                     Ok(found) => &found.metadata,
                     Err(invalid) => &invalid.metadata,
@@ -130,6 +133,7 @@ impl Reconciler {
                 let stored = Stored {
                     generation: metadata.generation,
                     version: version(metadata.resource_version.as_deref()),
+                    paused: paused(found),
                     spec: resource.as_ref().map_err(|invalid| invalid.error.as_str()),
                 };
                 let mut memory = self.memories().remove(key).unwrap_or_default();
@@ -168,7 +172,9 @@ impl Reconciler {
         let spec = match validate(&resource.spec) {
             Ok(spec) => spec,
             Err(error) => {
-                let scaled = self.scale(owner, resource.spec.replicas, &observed).await;
+                let scaled = self
+                    .scale(owner, &stored, resource.spec.replicas, &observed)
+                    .await;
                 let progress = Progress::Invalid(&error);
                 let done = self
                     .answer(
@@ -196,7 +202,7 @@ impl Reconciler {
         let secrets = match resolved.digest() {
             Ok(secrets) => secrets,
             Err(error) => {
-                let scaled = self.scale(owner, spec.replicas, &observed).await;
+                let scaled = self.scale(owner, &stored, spec.replicas, &observed).await;
                 let progress = Progress::Unresolved(&spec, error);
                 let failure = retry.or(scaled.failure());
                 let done = self
@@ -206,10 +212,11 @@ impl Reconciler {
             }
         };
         let settled = self
-            .children(owner, &spec, secrets, &observed, memory)
+            .children(owner, &spec, secrets, stored.paused, &observed, memory)
             .await;
         let (progress, failure) = match &settled {
-            Ok(_) => (Progress::Applied(&spec), None),
+            Ok(Children::Held) => (Progress::Held(&spec), None),
+            Ok(Children::Changed | Children::Unchanged) => (Progress::Applied(&spec), None),
             Err(Unsettled::Apply(error)) => {
                 (Progress::NotApplied(&spec, error), Some(error.class()))
             }
@@ -225,8 +232,15 @@ impl Reconciler {
     }
 
     /// Scales a connector of which nothing new can be rendered.
-    async fn scale(&self, owner: &Owner, replicas: i32, observed: &Observed) -> Scaled {
-        let Some(action) = scale_only(observed, replicas) else {
+    async fn scale(
+        &self,
+        owner: &Owner,
+        stored: &Stored<'_>,
+        replicas: i32,
+        observed: &Observed,
+    ) -> Scaled {
+        let action = scale_only(observed, replicas).filter(|_| !stored.paused);
+        let Some(action) = action else {
             return Scaled::AsItWas;
         };
         match self.applier.act(owner, &action).await {
@@ -245,6 +259,7 @@ impl Reconciler {
         owner: &Owner,
         spec: &Validated,
         secrets: &SecretDigest,
+        paused: bool,
         observed: &Observed,
         memory: &mut Memory,
     ) -> Result<Children, Unsettled> {
@@ -252,6 +267,9 @@ impl Reconciler {
             .map_err(|error| Unsettled::Render(error.to_string()))?;
         let actions = plan(owner, &children, observed, &memory.accepted)
             .map_err(|conflict| Unsettled::Apply(conflict.into()))?;
+        if paused && !actions.is_empty() {
+            return Ok(Children::Held);
+        }
         let mut refused: Option<ApplyError> = None;
         let mut pods_may_run = true;
         for action in &actions {
@@ -302,7 +320,12 @@ impl Reconciler {
             _ => seen.unwrap_or(&none),
         };
         let now = Timestamp::now().round(Unit::Second).unwrap_or_default();
-        let after = status(owner, stored.generation, progress, observed, before, now);
+        let subject = Subject {
+            owner,
+            generation: stored.generation,
+            paused: stored.paused,
+        };
+        let after = status(subject, progress, observed, before, now);
         let mut class = failure;
         let mut label = "unchanged";
         if after != *before {
@@ -364,6 +387,7 @@ impl Reconciler {
 struct Stored<'a> {
     generation: Option<i64>,
     version: u64,
+    paused: bool,
     /// The resource, or why it cannot be decoded.
     spec: Result<&'a AzureIotHubConnector, &'a str>,
 }

@@ -20,6 +20,7 @@ use crate::{
     desired::ChildKind,
     health::Health,
     observe::{Stores, controller, instance},
+    pause::paused,
     refs::{RefKind, references},
     store::{ObjectKey, Store},
     watch::{Change, Trigger, Watch},
@@ -249,6 +250,7 @@ fn of_resource(stores: &Stores, change: &Change<'_, Connector>) -> Vec<Trigger> 
             metadata.uid.clone(),
             metadata.generation,
             metadata.deletion_timestamp.clone(),
+            paused(object),
         )
     };
     let same = change.old.map(relevant) == change.new.map(relevant);
