@@ -16,11 +16,11 @@ use k8s_openapi::{
 };
 use kube::{
     Resource,
-    core::{DeserializeGuard, DynamicObject, PartialObjectMeta},
+    core::{DynamicObject, PartialObjectMeta},
 };
 
 use crate::{
-    api::AzureIotHubConnector,
+    api::Stored,
     desired::{ChildKind, Owner},
     pod_trouble::{PodTrouble, trouble},
     refs::{Index, RefKind, Reference},
@@ -31,7 +31,7 @@ use crate::{
 #[derive(Clone, Default)]
 pub struct Stores {
     /// The resources; one that cannot be decoded does not stop the others.
-    pub connectors: Store<DeserializeGuard<AzureIotHubConnector>>,
+    pub connectors: Store<Stored>,
     /// Objects that the operator has made.
     pub children: BTreeMap<ChildKind, Store<DynamicObject>>,
     /// Which settings are still in use.
