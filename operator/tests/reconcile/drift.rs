@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::{
     instance::Instance,
     plant::{NAME, Plant, condition},
-    wait::{eventually, quiet, settled},
+    wait::{eventually, quiet},
 };
 
 #[tokio::test]
@@ -221,7 +221,7 @@ async fn drift(api: &Api<DynamicObject>, child: &Child, path: &str, value: Optio
 }
 
 /// Connectors that share the fields among them, because each waits for the operator in turn.
-const SHARES: usize = 3;
+const SHARES: usize = 6;
 
 #[tokio::test]
 async fn d2_managed_fields_are_restored_and_others_left_alone() {
@@ -250,15 +250,14 @@ async fn drifts_of(plant: &Plant, operator: &Instance, share: usize) -> Vec<(Chi
         .create(&name, |spec| spec["replicas"] = json!(0))
         .await;
     eventually("a stopped connector is ready", async || {
-        let is = condition(&plant.status_of(&name).await, "Ready");
-        if is == "True ScaledToZero" {
+        let is = condition(&plant.status_of(&name).await, "Progressing");
+        if is == "False RolledOut" {
             Ok(())
         } else {
             Err(format!("Ready is {is:?}"))
         }
     })
     .await;
-    settled(&operator.proxy).await;
     let children = wanted(plant, &name).await;
     add_to(plant, &children).await;
     let writes = || {

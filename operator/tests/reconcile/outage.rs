@@ -67,6 +67,7 @@ async fn outage(id: &str, line: Line, length: Duration) {
         watching.as_millis(),
         healed.elapsed().as_millis()
     );
+    plant.bound("all pods are bound after an outage").await;
     quiet(&operator.proxy, "after an outage").await;
 }
 

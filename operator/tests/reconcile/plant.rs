@@ -3,10 +3,7 @@
 use std::collections::BTreeMap;
 
 use connector_config::label;
-use k8s_openapi::api::{
-    core::v1::{Namespace, Secret},
-    rbac::v1::ClusterRoleBinding,
-};
+use k8s_openapi::api::{core::v1::Secret, rbac::v1::ClusterRoleBinding};
 use kube::{
     Api, Client,
     api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
@@ -20,9 +17,10 @@ use serde_json::{Value, json};
 use crate::{
     control_plane::{self, ControlPlane},
     instance::Instance,
-    pods::Pods,
+    invariant::Invariants,
+    pods,
     snapshot::{Snapshot, plain},
-    wait::eventually,
+    wait::{eventually, rarely},
 };
 
 /// Name of a test's connector, if it has one.
@@ -34,7 +32,7 @@ pub struct Plant {
     pub namespace: String,
     /// The administrator's.
     pub client: Client,
-    pub pods: Pods,
+    _invariants: Invariants,
 }
 
 impl Plant {
@@ -45,7 +43,7 @@ impl Plant {
         let plant = Self {
             plane,
             namespace: namespace.to_owned(),
-            pods: Pods::run(client.clone(), namespace),
+            _invariants: Invariants::watch(client.clone(), namespace),
             client,
         };
         plant
@@ -56,6 +54,7 @@ impl Plant {
             .secret("factory-hub", &[("service", "s1"), ("events", "e1")])
             .await;
         plant.secret("factory-thingworx", &[("appKey", "k1")]).await;
+        pods::run(plant.client.clone(), namespace);
         Some(plant)
     }
 
@@ -124,10 +123,6 @@ impl Plant {
         Api::namespaced_with(self.client.clone(), &self.namespace, &resource)
     }
 
-    pub fn namespaces(&self) -> Api<Namespace> {
-        Api::all(self.client.clone())
-    }
-
     pub fn children(&self, kind: ChildKind) -> Api<DynamicObject> {
         Api::namespaced_with(self.client.clone(), &self.namespace, &kind.resource())
     }
@@ -178,11 +173,6 @@ impl Plant {
     pub async fn status_of(&self, name: &str) -> AzureIotHubConnectorStatus {
         let found = self.untyped().get_status(name).await.unwrap();
         serde_json::from_value(found.data["status"].clone()).unwrap_or_default()
-    }
-
-    /// Status and reason of a condition of the test's connector, as `True AllMembersBound`.
-    pub async fn condition(&self, kind: &str) -> String {
-        condition(&self.status().await, kind)
     }
 
     /// Waits for a condition to say this of what is stored now.
@@ -241,7 +231,7 @@ impl Plant {
 
     /// Waits until children and status are as in `expected`.
     pub async fn becomes(&self, promise: &str, expected: &Snapshot) {
-        eventually(promise, async || self.snapshot().await.differs(expected)).await;
+        rarely(promise, async || self.snapshot().await.differs(expected)).await;
     }
 
     /// Versions of all children, which change with each write.

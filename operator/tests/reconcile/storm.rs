@@ -56,6 +56,7 @@ async fn storm(id: &str, code: u16, reason: &'static str, retry_after: Option<u3
     )
     .await;
     println!("R6: well {} ms after {code}", healed.elapsed().as_millis());
+    plant.bound("all pods are bound after a storm").await;
     quiet(&operator.proxy, "after a storm").await;
 }
 

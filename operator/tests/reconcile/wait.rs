@@ -5,15 +5,27 @@ use std::time::{Duration, Instant};
 use crate::proxy::Proxy;
 
 /// Longest wait for what should take a second, on a machine that is busy with other things.
-pub const PATIENCE: Duration = Duration::from_secs(45);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks.
-const LOOK: Duration = Duration::from_millis(50);
+const LOOK: Duration = Duration::from_millis(150);
 /// How long nothing may happen before a state counts as steady, in the short form of these tests.
 pub const QUIET: Duration = Duration::from_secs(5);
 
 /// Waits for `look` to find what is promised; says what was missing if it does not.
 pub async fn eventually<T>(promise: &str, look: impl AsyncFnMut() -> Result<T, String>) -> T {
     within(PATIENCE, promise, look).await
+}
+
+/// The same for a look that takes many requests.
+pub async fn rarely<T>(promise: &str, mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
+    eventually(promise, async || {
+        let found = look().await;
+        if found.is_err() {
+            tokio::time::sleep(4 * LOOK).await;
+        }
+        found
+    })
+    .await
 }
 
 /// The same, within this time.
@@ -57,9 +69,14 @@ pub async fn settled(proxy: &Proxy) {
 
 /// Once settled, nothing is written for [`QUIET`]; `when` says when that is promised.
 pub async fn quiet(proxy: &Proxy, when: &str) {
+    quiet_for(QUIET, proxy, when).await;
+}
+
+/// The same for another time.
+pub async fn quiet_for(time: Duration, proxy: &Proxy, when: &str) {
     settled(proxy).await;
     let before = proxy.seen().len();
-    tokio::time::sleep(QUIET).await;
+    tokio::time::sleep(time).await;
     let after = proxy.seen();
     let written: Vec<_> = after[before..]
         .iter()
