@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use axum::body::{Body, Bytes, to_bytes};
@@ -30,12 +30,8 @@ use crate::{
 pub enum Fault {
     /// Not executed; this status, with its reason and perhaps `Retry-After` in seconds.
     Answer(u16, &'static str, Option<u32>),
-    /// Not executed; the connection ends.
-    Drop,
     /// Executed; the connection ends before the answer.
     Lose,
-    /// Not executed, and never answered.
-    Hang,
     /// Executed after this long.
     Delay(Duration),
     /// Executed, and never answered; [`Proxy::crashed`] ends.
@@ -54,7 +50,6 @@ type Filter = Box<dyn FnMut(&Call, &mut Value) -> bool + Send>;
 #[derive(Debug, Clone)]
 pub struct Seen {
     pub call: Call,
-    pub at: Instant,
     /// Status of the answer; 0 if there was none.
     pub status: u16,
 }
@@ -194,8 +189,6 @@ async fn answer(inner: Arc<Inner>, request: Request<Incoming>) -> Result<Respons
             inner.answered(index, code);
             return Ok(refusal(code, reason, retry));
         }
-        Some(Fault::Drop) => return Err(Cut),
-        Some(Fault::Hang) => std::future::pending().await,
         Some(Fault::Delay(time)) => tokio::time::sleep(time).await,
         Some(Fault::Stale) if call.verb == "list" => {
             if let Some(list) = lock(&inner).lists.get(&call.resource) {
@@ -226,7 +219,6 @@ impl Inner {
         }
         state.seen.push(Seen {
             call: call.clone(),
-            at: Instant::now(),
             status: 0,
         });
         let fault = state.rule.as_mut().and_then(|rule| rule(call));

@@ -17,7 +17,7 @@ use serde_json::json;
 
 use crate::{
     plant::{NAME, Plant},
-    wait::{eventually, quiet, settled, within},
+    wait::{PATIENCE, eventually, quiet, settled, within},
 };
 
 /// From a changed secret to a changed template.
@@ -96,6 +96,22 @@ async fn x1_a_secret_that_is_missing_appears_changes_and_goes() {
         "X1: rotation to rollout in {} ms",
         begun.elapsed().as_millis()
     );
+    // Not by the status, which may still be the one from before.
+    eventually("a rollout ends", async || {
+        let found = deployments
+            .get(&name)
+            .await
+            .map_err(|error| error.to_string())?;
+        let status = &found.data["status"];
+        let seen = status["observedGeneration"].as_i64() == found.metadata.generation;
+        let one =
+            ["replicas", "updatedReplicas", "availableReplicas"].map(|key| status[key].as_i64());
+        match seen && one == [Some(1); 3] {
+            true => Ok(()),
+            false => Err(status.to_string()),
+        }
+    })
+    .await;
     plant.bound("a rollout ends").await;
     plant
         .put(&json!({
@@ -175,12 +191,14 @@ async fn x2_a_secret_of_many_connectors_rolls_each_of_them_once() {
             .map(|found| (found.metadata.name.unwrap(), digest(&found.data)));
         pairs.collect()
     };
-    eventually("many connectors are made", async || {
-        match digests().await.len() {
+    within(
+        2 * PATIENCE,
+        "many connectors are made",
+        async || match digests().await.len() {
             MANY => Ok(()),
             other => Err(format!("{other} Deployments")),
-        }
-    })
+        },
+    )
     .await;
     settled(&operator.proxy).await;
     let before = digests().await;

@@ -11,6 +11,11 @@ const LOOK: Duration = Duration::from_millis(150);
 /// How long nothing may happen before a state counts as steady, in the short form of these tests.
 pub const QUIET: Duration = Duration::from_secs(5);
 
+/// Whether `SOAK=1` asks for every fault and not for one of each sort.
+pub fn long_form() -> bool {
+    std::env::var_os("SOAK").is_some_and(|value| !value.is_empty())
+}
+
 /// Waits for `look` to find what is promised; says what was missing if it does not.
 pub async fn eventually<T>(promise: &str, look: impl AsyncFnMut() -> Result<T, String>) -> T {
     within(PATIENCE, promise, look).await
