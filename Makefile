@@ -38,9 +38,9 @@ check: ## Format, lints, generated files
 
 .PHONY: unit
 unit: ## Unit, property and wire tests; the operator against an API server (after tests/cluster/build)
-	cargo test --workspace --locked --no-fail-fast
-	# Its tests wait for a server most of the time, so there are more of them than cores.
-	cargo test --workspace --locked --no-fail-fast --test reconcile -- --test-threads 12
+	@API_SERVER=no cargo test --workspace --locked --no-fail-fast
+	@# They wait for a server most of the time, so there are more of them at a time than cores.
+	@cargo test --workspace --locked --no-fail-fast --test reconcile -- --test-threads 12
 
 .PHONY: crd
 crd: ## Writes the CRD from the Rust types into crds/ and the chart

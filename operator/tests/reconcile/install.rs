@@ -197,9 +197,7 @@ async fn c2_what_cannot_be_is_refused_with_its_reason() {
         let refused = api
             .create(&dry, &serde_json::from_value(object).unwrap())
             .await;
-        let answer = refused
-            .map(|_| "taken".to_owned())
-            .unwrap_or_else(|error| error.to_string());
+        let answer = refused.map_or_else(|error| error.to_string(), |_| "taken".to_owned());
         assert!(
             answer.contains(says),
             "broken: {what} is refused with {says:?}: {answer}"
@@ -224,9 +222,7 @@ async fn c2_what_cannot_be_is_refused_with_its_reason() {
     ];
     for change in &changes {
         let refused = plant.merge(&json!({ "spec": change })).await;
-        let answer = refused
-            .map(|()| "taken".to_owned())
-            .unwrap_or_else(|error| error.to_string());
+        let answer = refused.map_or_else(|error| error.to_string(), |()| "taken".to_owned());
         assert!(
             answer.contains("scaled to 0"),
             "broken: {change} of what runs is refused: {answer}"

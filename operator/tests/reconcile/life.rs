@@ -8,6 +8,7 @@ use kube::{
 use operator::desired::ChildKind;
 
 use crate::{
+    call::Call,
     plant::{NAME, Plant},
     wait::{eventually, quiet, settled},
 };
@@ -135,10 +136,10 @@ async fn l4_deletion_in_the_foreground_waits_for_the_children() {
     plant.connect(1).await;
     plant.bound("a new connector becomes ready").await;
     settled(&operator.proxy).await;
-    let writes = operator.proxy.count(|call| call.writes_child());
+    let writes = operator.proxy.count(Call::writes_child);
     delete(&plant, PropagationPolicy::Foreground).await;
     gone(&plant, "deletion in the foreground ends").await;
-    let after = operator.proxy.count(|call| call.writes_child());
+    let after = operator.proxy.count(Call::writes_child);
     assert_eq!(
         after, writes,
         "broken: children of what is being deleted are not made again"

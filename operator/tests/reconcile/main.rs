@@ -5,6 +5,8 @@
 
 // Clippy lets tests panic, but not the functions that tests share.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+// With --nocapture each test tells its figures.
+#![allow(clippy::print_stdout)]
 
 mod authority;
 mod call;
@@ -20,10 +22,12 @@ mod wire;
 
 mod crash;
 mod drift;
+mod field;
 mod fuzz;
 mod install;
 mod life;
 mod outage;
+mod ownership;
 mod pause;
 mod quiescence;
 mod reference;

@@ -98,7 +98,12 @@ impl Plant {
 
     /// The same, without waiting until it knows the cluster.
     pub async fn starting(&self) -> Instance {
-        Instance::start(self.plane, &self.user(), &[self.namespace.clone()]).await
+        Instance::start(
+            self.plane,
+            &self.user(),
+            std::slice::from_ref(&self.namespace),
+        )
+        .await
     }
 
     pub async fn secret(&self, name: &str, values: &[(&str, &str)]) {

@@ -71,7 +71,7 @@ async fn r3_a_restart_on_old_lists_writes_nothing_old() {
         "watch" => Some(Fault::Delay(Duration::from_secs(3))),
         _ => None,
     });
-    let operator = Instance::behind(proxy, plant.plane, &[plant.namespace.clone()])
+    let operator = Instance::behind(proxy, plant.plane, std::slice::from_ref(&plant.namespace))
         .await
         .ready()
         .await;
