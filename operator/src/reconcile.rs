@@ -322,6 +322,10 @@ impl Reconciler {
                 }
                 // Deleted meanwhile.
                 Err(error) if error.is_not_found() => {}
+                // Changed meanwhile: the next look starts from there.
+                Err(error) if error.class() == Class::Conflict => {
+                    class = class.or(Some(Class::Transient));
+                }
                 Err(error) => {
                     tracing::warn!(
                         namespace = owner.namespace,
@@ -331,7 +335,7 @@ impl Reconciler {
                     );
                     class = class.or(Some(match error.class() {
                         // The next look starts from a newer version.
-                        Class::User | Class::Conflict => Class::Transient,
+                        Class::User => Class::Transient,
                         other => other,
                     }));
                 }
