@@ -7,8 +7,8 @@ use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    admin, args::OperatorArgs, controller, health::Health, metrics::Metrics, observe::Stores,
-    reconcile::Reconciler, watches::Watches,
+    admin, args::OperatorArgs, client, controller, health::Health, metrics::Metrics,
+    observe::Stores, reconcile::Reconciler, watches::Watches,
 };
 
 /// Triggers that wait for the loop, which takes them in microseconds; when it is full the watches wait.
@@ -38,9 +38,7 @@ pub enum RunError {
 /// # Errors
 /// [`RunError`], if it cannot start.
 pub async fn run(args: OperatorArgs, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
-    let client = Client::try_default()
-        .await
-        .map_err(|error| RunError::Client(error.to_string()))?;
+    let client = client::connect().await.map_err(RunError::Client)?;
     let address = args.listen;
     let listener = admin::bind(address)
         .await

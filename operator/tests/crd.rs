@@ -10,7 +10,7 @@ use golden::{golden, resource, root};
 use operator::api::{CheckpointStore, ValidationError, crd, validate};
 
 #[test]
-fn the_crd_in_the_repository_and_in_the_chart_is_what_the_types_say() {
+fn c3_the_crd_in_the_repository_and_in_the_chart_is_what_the_types_say() {
     let text = crd::yaml().unwrap();
     let name = "azureiothubconnectors.iot-connectors.dev.yaml";
     golden(&format!("crds/{name}"), &text);
@@ -32,6 +32,22 @@ fn every_example_is_valid() {
         examples += 1;
     }
     assert!(examples >= 2);
+}
+
+#[test]
+fn c3_what_each_release_stored_is_still_read() {
+    let mut releases = 0;
+    for release in std::fs::read_dir(root().join("tests/released")).unwrap() {
+        let path = release.unwrap().path().join("resource.json");
+        // Beside the releases lies what records them.
+        let Ok(text) = std::fs::read_to_string(&path) else {
+            continue;
+        };
+        let resource = resource(&text).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+        validate(&resource.spec).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+        releases += 1;
+    }
+    assert!(releases >= 1);
 }
 
 #[test]

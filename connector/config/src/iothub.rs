@@ -71,7 +71,8 @@ pub struct EventHubs<S> {
     /// Events a second that are read from one partition while it is more than 30 s behind: spares
     /// ThingWorx after an outage. Default: as fast as ThingWorx takes them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    // As many as the type holds: the API server must not take what no program can read.
+    #[schemars(range(min = 1, max = 4_294_967_295_i64))]
     pub catch_up_rate: Option<NonZeroU32>,
 }
 

@@ -23,6 +23,10 @@ pub(super) fn verdict(
         Progress::Unresolved(_, error) => return Verdict::no(error.reason(), error.to_string()),
         Progress::NotApplied(_, error) => return Verdict::no(error.reason(), error.to_string()),
         Progress::NotRendered(_, why) => return Verdict::no(Reason::ApplyFailed, why),
+        Progress::Held(_) => {
+            let message = "the spec asks for changes, which wait because the connector is paused";
+            return Verdict::unknown(Reason::Paused, message);
+        }
         Progress::Applied(spec) => spec,
     };
     if spec.replicas == 0 {

@@ -71,9 +71,17 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
+fn unpaused(owner: &Owner) -> Subject<'_> {
+    Subject {
+        owner,
+        generation: Some(1),
+        paused: false,
+    }
+}
+
 fn first(progress: Progress<'_>, observed: &Observed) -> AzureIotHubConnectorStatus {
     let none = AzureIotHubConnectorStatus::default();
-    status(&owner(), Some(1), progress, observed, &none, at(100))
+    status(unpaused(&owner()), progress, observed, &none, at(100))
 }
 
 fn told(status: &AzureIotHubConnectorStatus, kind: ConditionType) -> (&str, &str) {
@@ -221,8 +229,7 @@ fn a_missing_secret_is_told_by_name_and_remembered() {
 
     let bound = observed(1, 1, &[("pod-1", report("G"))]);
     let mended = status(
-        &owner(),
-        Some(1),
+        unpaused(&owner()),
         Progress::Applied(&spec),
         &bound,
         &broken,
@@ -237,8 +244,7 @@ fn a_missing_secret_is_told_by_name_and_remembered() {
         "kept after it has passed"
     );
     let again = status(
-        &owner(),
-        Some(1),
+        unpaused(&owner()),
         Progress::Applied(&spec),
         &bound,
         &mended,
