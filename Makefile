@@ -24,7 +24,8 @@ test: ## Everything CI runs: format, lints, unit and wire tests, stand-ins again
 .PHONY: soak
 soak: ## The long forms of the scenarios: minutes instead of seconds of each fault, 10,000 messages through a rolling restart
 	@MODEL_RUNS=2000 cargo test -p connector --lib --locked model::
-	@SOAK=1 MESSAGES=10000 tests/e2e/run scenarios -q -s
+	@SOAK=1 API_SERVER=required cargo test -p operator --locked --test reconcile -- --test-threads 12
+	@SOAK=1 MESSAGES=10000 tests/e2e/run scenarios -q -n 2 --dist loadgroup
 
 .PHONY: bench
 bench: ## Measures: sizes, time to ready, and what an event costs (QUICK=1: a run of each; SOAK=1: long forms)
@@ -36,8 +37,10 @@ check: ## Format, lints, generated files
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
 .PHONY: unit
-unit: ## Unit, property and wire tests
-	cargo test --workspace --locked --no-fail-fast
+unit: ## Unit, property and wire tests; the operator against an API server (after tests/cluster/build)
+	@API_SERVER=no cargo test --workspace --locked --no-fail-fast
+	@# They wait for a server most of the time, so there are more of them at a time than cores.
+	@cargo test --workspace --locked --no-fail-fast --test reconcile -- --test-threads 12
 
 .PHONY: crd
 crd: ## Writes the CRD from the Rust types into crds/ and the chart

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use connector::{args::Args, log, run, shutdown, trust};
+use connector::{args::Args, ingress::mapping::worker, log, run, shutdown, trust};
 
 /// An event is a hundred small pieces of memory on its way, many of which are freed by another thread.
 #[global_allocator]
@@ -19,6 +19,10 @@ fn main() -> ExitCode {
     // Huge pages would double what a pod at rest takes. Where the kernel does not know them there is nothing
     // to switch off.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
+    // Before anything of a connector's is begun.
+    if let Some(code) = worker::run_if_asked() {
+        return code;
+    }
     // As many as the pod's limit allows: with one processor a second thread only costs switches.
     let threads = std::thread::available_parallelism().map_or(1, |all| all.get().min(THREADS));
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -40,6 +40,10 @@ pub struct Metrics {
     write_seconds: WriteSeconds,
     /// Events passed without being written, by reason.
     pub passed: IntCounterVec,
+    /// Letters of passed events, by outcome.
+    dead_letters: IntCounterVec,
+    /// Processes of the mapping that have ended, by cause.
+    mapping_ends: IntCounterVec,
     /// Events missing in a partition's sequence.
     pub gaps: IntCounterVec,
     lag_events: IntGaugeVec,
@@ -165,6 +169,16 @@ impl Metrics {
                 "Events passed unwritten, by reason",
                 &["reason"],
             )?,
+            dead_letters: counters(
+                "dead_letters_total",
+                "Letters of passed events: stored, or lost because the store did not take them",
+                &["outcome"],
+            )?,
+            mapping_ends: counters(
+                "mapping_restarts_total",
+                "Processes that run the mapping of the settings, ended by a message and started again",
+                &["cause"],
+            )?,
             gaps: counters(
                 "gaps_total",
                 "Events missing in a partition's sequence",
@@ -250,9 +264,36 @@ impl Metrics {
         let _ = self.lag_seconds.remove_label_values(&[partition]);
     }
 
+    /// So many dead letters were stored.
+    pub fn letters_stored(&self, letters: usize) {
+        self.letters("stored", letters);
+    }
+
+    /// So many dead letters were given up.
+    pub fn letters_lost(&self, letters: usize) {
+        self.letters("lost", letters);
+    }
+
+    fn letters(&self, outcome: &str, letters: usize) {
+        self.dead_letters
+            .with_label_values(&[outcome])
+            .inc_by(letters as u64);
+    }
+
+    /// Dead letters by outcome, for tests.
+    #[cfg(test)]
+    pub fn letters_of(&self, outcome: &str) -> u64 {
+        self.dead_letters.with_label_values(&[outcome]).get()
+    }
+
     /// A partition was `taken`, `handed_over` or `lost`.
     pub fn moved(&self, kind: &str) {
         self.moves.with_label_values(&[kind]).inc();
+    }
+
+    /// A process of the mapping has ended: for lack of `time` or `memory`, by a `fault`, or `unclear`.
+    pub fn mapping_ended(&self, cause: &str) {
+        self.mapping_ends.with_label_values(&[cause]).inc();
     }
 
     /// A batch was received, at this time in milliseconds since 1970.

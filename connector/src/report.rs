@@ -53,6 +53,10 @@ pub enum Part {
     Ingress,
     /// Where the hub's built-in endpoint is.
     Endpoint,
+    /// The store of dead letters: the last, since everything else goes on without it.
+    DeadLetter,
+    /// The process that runs the program of the settings.
+    Mapping,
 }
 
 #[derive(Debug, Clone)]
@@ -198,7 +202,8 @@ impl Reporter {
         if report.phase == Phase::Running && state.bound {
             return None;
         }
-        if report.message.is_empty() {
+        // Dead letters are no reason: whatever is wrong with them, the member works.
+        if report.message.is_empty() || report.reason == MemberReport::DEAD_LETTER {
             return Some(format!("{:?}", report.phase));
         }
         Some(format!("{}: {}", report.reason, report.message))
@@ -258,6 +263,18 @@ mod tests {
         reporter.phase(Phase::Running);
         assert_eq!(reporter.unready().as_deref(), Some("draining"));
         assert!(reporter.now().draining);
+    }
+
+    #[test]
+    fn dead_letters_keep_no_member_from_being_ready() {
+        let reporter = Reporter::new(&Identity::from_env());
+        let denied = Trouble::new(ReportClass::Denied, MemberReport::DEAD_LETTER, "no key");
+        reporter.trouble(Part::DeadLetter, denied);
+        assert_eq!(reporter.unready().as_deref(), Some("ProvingHub"));
+        reporter.nodes(1, 1, true);
+        reporter.phase(Phase::Running);
+        assert_eq!(reporter.unready(), None);
+        assert_eq!(reporter.now().message, "no key");
     }
 
     #[test]

@@ -26,7 +26,7 @@ use crate::{
     args::Args,
     egress::{OwnNames, Requests, Server},
     identity::Identity,
-    ingress::{Ingress, Memory, Passes, Shapes},
+    ingress::{DeadLetters, Ingress, Memory, Passes, Shapes, Shelf, mapping::Mapping},
     member::MemberLease,
     metrics::Metrics,
     platform::{self, Binder, Destination, NodesSettings, Platform},
@@ -38,7 +38,7 @@ use endpoint::Endpoint;
 use hub::Hubs;
 use reading::Reading;
 use stage::{Retry, until};
-use store::{ClaimStore, Cluster, Store};
+use store::{ClaimStore, Cluster, Store, open_shelf};
 
 /// No request for so long, and none in flight: nobody has the old bind in mind any more.
 const QUIET: Duration = Duration::from_secs(2);
@@ -46,6 +46,9 @@ const QUIET: Duration = Duration::from_secs(2);
 const SERVE_OUT: Duration = Duration::from_secs(35);
 /// Unbinding on all nodes.
 const UNBIND: Duration = Duration::from_secs(5);
+
+/// This process's own executable, also after its file has been replaced.
+const OWN: &str = "/proc/self/exe";
 
 /// Why the connector cannot run at all. Everything that may mend itself is retried instead.
 #[derive(Debug, thiserror::Error)]
@@ -115,6 +118,8 @@ async fn serve_admin(
 struct Outside {
     hubs: Hubs,
     nodes: NodesSettings,
+    /// Where dead letters are kept, if they are.
+    shelf: Option<Box<dyn Shelf>>,
 }
 
 struct Parts {
@@ -136,6 +141,7 @@ impl Parts {
                 self.end.clone(),
             )?,
             nodes: self.nodes()?,
+            shelf: open_shelf(&self.settings.iot_hub, &self.identity)?,
         };
         let stopping = CancellationToken::new();
         let member_end = CancellationToken::new();
@@ -186,6 +192,7 @@ impl Parts {
         let Outside {
             hubs,
             nodes: node_settings,
+            shelf,
         } = outside;
         let Self {
             settings,
@@ -195,6 +202,12 @@ impl Parts {
             end,
         } = self;
         let member = identity.member();
+        // At once, so that what is wrong with it is told at once; but nothing waits for it.
+        let (letters, post) = shelf
+            .map(|shelf| {
+                DeadLetters::start(shelf, member.as_str(), metrics.clone(), reporter.clone())
+            })
+            .unzip();
         let retry = Retry {
             reporter,
             part: Part::Hub,
@@ -253,6 +266,11 @@ impl Parts {
             let messages = Arc::new(settings.iot_hub.messages.clone());
             let destination: Arc<dyn Destination> = Arc::new(platform.clone());
             let passes = Passes::start(destination.clone(), metrics.clone(), member.as_str());
+            let program = messages.mapping.as_deref();
+            let mapping = program.map(|program| {
+                let (metrics, reporter) = (metrics.clone(), reporter.clone());
+                Mapping::new(OWN.into(), program, metrics, reporter)
+            });
             let (memory, shapes) = (Memory::default(), Shapes::default());
             let ingress = |endpoint: &Endpoint, start, survey| Ingress {
                 source: endpoint.source.clone(),
@@ -265,7 +283,9 @@ impl Parts {
                 shapes: shapes.clone(),
                 twins: twins.clone(),
                 messages: messages.clone(),
+                mapping: mapping.clone(),
                 passes: passes.clone(),
+                letters: letters.clone(),
                 metrics: metrics.clone(),
                 reporter: reporter.clone(),
             };
@@ -287,6 +307,10 @@ impl Parts {
                 serve_out(busy).await;
             };
             tokio::join!(reading, drain);
+        }
+        drop(letters);
+        if let Some(post) = post {
+            post.end().await;
         }
         binder.end();
         wait(&nodes, |state| state.gateway == BindState::Unwanted).await;

@@ -226,10 +226,12 @@ impl Applier {
     /// Writes the status of a resource; answers with the version that the write made.
     ///
     /// # Errors
-    /// [`CallError`].
+    /// [`CallError`]: a conflict, if the resource is no longer of the version that was `seen`. What was
+    /// computed from an old one must not take the place of what is known by now.
     pub async fn status(
         &self,
         owner: &Owner,
+        seen: &str,
         status: &AzureIotHubConnectorStatus,
     ) -> Result<Option<String>, CallError> {
         let resource = ApiResource::erase::<AzureIotHubConnector>(&());
@@ -239,7 +241,7 @@ impl Applier {
         let patch = json!({
             "apiVersion": resource.api_version,
             "kind": resource.kind,
-            "metadata": { "name": owner.name, "uid": owner.uid },
+            "metadata": { "name": owner.name, "uid": owner.uid, "resourceVersion": seen },
             "status": status,
         });
         let params = PatchParams::apply(FIELD_MANAGER).force();

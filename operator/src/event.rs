@@ -84,7 +84,7 @@ fn transition(
     if unchanged {
         return None;
     }
-    let normal = new.status == "True" || new.reason == "RollingOut";
+    let normal = new.status == "True" || ["RollingOut", "Paused"].contains(&&*new.reason);
     Some(Event {
         type_: if normal {
             EventType::Normal

@@ -18,6 +18,8 @@ pub const HUB_CONNECTION: &str = "/etc/connector/secrets/hub-connection-string";
 pub const EVENTS_CONNECTION: &str = "/etc/connector/secrets/events-connection-string";
 /// Connection string of the storage account with the checkpoints.
 pub const STORAGE_CONNECTION: &str = "/etc/connector/secrets/storage-connection-string";
+/// Connection string of the storage account with the dead letters.
+pub const DEAD_LETTER_CONNECTION: &str = "/etc/connector/secrets/dead-letter-connection-string";
 
 /// Folder of the certificates.
 pub const CA_DIR: &str = "/etc/connector/ca";

@@ -16,11 +16,11 @@ use k8s_openapi::{
 };
 use kube::{
     Resource,
-    core::{DeserializeGuard, DynamicObject, PartialObjectMeta},
+    core::{DynamicObject, PartialObjectMeta},
 };
 
 use crate::{
-    api::AzureIotHubConnector,
+    api::Stored,
     desired::{ChildKind, Owner},
     pod_trouble::{PodTrouble, trouble},
     refs::{Index, RefKind, Reference},
@@ -31,7 +31,7 @@ use crate::{
 #[derive(Clone, Default)]
 pub struct Stores {
     /// The resources; one that cannot be decoded does not stop the others.
-    pub connectors: Store<DeserializeGuard<AzureIotHubConnector>>,
+    pub connectors: Store<Stored>,
     /// Objects that the operator has made.
     pub children: BTreeMap<ChildKind, Store<DynamicObject>>,
     /// Which settings are still in use.
@@ -251,5 +251,17 @@ impl Owner {
     /// Whether an object belongs to this resource, and not to a namesake that was deleted.
     pub fn controls<K: Resource>(&self, object: &K) -> bool {
         controller(object).is_some_and(|owner| owner.uid == self.uid)
+    }
+
+    /// Whether an object may be written: it is this resource's, also if somebody has taken away the mark
+    /// that the resource controls it, as long as nobody else does.
+    pub fn owns<K: Resource>(&self, object: &K) -> bool {
+        let named = object
+            .meta()
+            .owner_references
+            .iter()
+            .flatten()
+            .any(|owner| owner.uid == self.uid);
+        named && controller(object).is_none_or(|owner| owner.uid == self.uid)
     }
 }

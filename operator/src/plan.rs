@@ -41,6 +41,18 @@ pub enum Action<'a> {
     },
 }
 
+impl Action<'_> {
+    /// Kind of the object that is written.
+    #[must_use]
+    pub fn kind(&self) -> ChildKind {
+        match self {
+            Self::Create(child) | Self::Update { child, .. } => child.kind,
+            Self::Scale { .. } => ChildKind::Deployment,
+            Self::DeleteSettings { .. } => ChildKind::ConfigMap,
+        }
+    }
+}
+
 /// An object that the connector needs, and that is not its own.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Conflict {
@@ -138,7 +150,7 @@ pub fn scale_only(observed: &Observed, replicas: i32) -> Option<Action<'static>>
 /// # Errors
 /// [`Conflict`] if it is not `owner`'s.
 pub fn check(owner: &Owner, child: &Child, live: &DynamicObject) -> Result<(), Conflict> {
-    if owner.controls(live) {
+    if owner.owns(live) {
         return Ok(());
     }
     let (kind, name) = (child.kind, child.name.clone());

@@ -9,11 +9,17 @@ use tokio::time::Instant;
 
 use crate::{error::Class, store::ObjectKey};
 
+/// Children that were just written are not written again before: a burst of edits becomes a few rollouts,
+/// and somebody who writes the same fields gets no more than two answers a second.
+const PACE: Duration = Duration::from_millis(500);
+
 /// How a reconcile ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// All is as it should be, or a change must come first.
     Settled,
+    /// All is as it should be, after writes of children.
+    Changed,
     /// Something failed.
     Failed(Class),
 }
@@ -26,6 +32,8 @@ pub struct Queue {
     /// In a reconcile; with the time of the next one, if something happened meanwhile.
     running: BTreeMap<ObjectKey, Option<Instant>>,
     attempts: BTreeMap<ObjectKey, u32>,
+    /// Whose children were written, and when they may be written again.
+    paced: BTreeMap<ObjectKey, Instant>,
 }
 
 /// What to do now.
@@ -42,6 +50,7 @@ pub enum Next {
 impl Queue {
     /// Something happened to a resource: reconcile it at `due`, or earlier if it waits already.
     pub fn add(&mut self, key: ObjectKey, due: Instant) {
+        let due = self.paced.get(&key).map_or(due, |pace| due.max(*pace));
         let earliest = |old: Instant| old.min(due);
         if let Some(again) = self.running.get_mut(&key) {
             *again = Some(again.map_or(due, earliest));
@@ -77,6 +86,12 @@ impl Queue {
         let due = match outcome {
             Outcome::Settled => {
                 self.attempts.remove(key);
+                self.paced.remove(key);
+                again
+            }
+            Outcome::Changed => {
+                self.attempts.remove(key);
+                self.paced.insert(key.clone(), now + PACE);
                 again
             }
             Outcome::Failed(class) => {
@@ -109,6 +124,7 @@ impl Queue {
     /// Forgets failures of resources that are gone.
     pub fn forget(&mut self, known: &BTreeSet<ObjectKey>) {
         self.attempts.retain(|key, _| known.contains(key));
+        self.paced.retain(|key, _| known.contains(key));
     }
 }
 
@@ -153,6 +169,22 @@ mod tests {
         assert_eq!(queue.next(t, 8), Next::Run(key("a")));
         queue.done(&key("a"), Outcome::Settled, t);
         assert_eq!(queue.next(t, 8), Next::Idle);
+    }
+
+    #[test]
+    fn children_that_were_written_are_looked_at_again_after_a_while() {
+        let (mut queue, t) = (Queue::default(), Instant::now());
+        queue.add(key("a"), t);
+        assert_eq!(queue.next(t, 8), Next::Run(key("a")));
+        queue.add(key("a"), t);
+        queue.done(&key("a"), Outcome::Changed, t);
+        assert_eq!(queue.next(t, 8), Next::At(t + PACE));
+        queue.add(key("a"), t);
+        assert_eq!(queue.next(t, 8), Next::At(t + PACE));
+        assert_eq!(queue.next(t + PACE, 8), Next::Run(key("a")));
+        queue.done(&key("a"), Outcome::Settled, t + PACE);
+        queue.add(key("a"), t + PACE);
+        assert_eq!(queue.next(t + PACE, 8), Next::Run(key("a")));
     }
 
     #[test]

@@ -6,21 +6,22 @@ use std::{
 };
 
 use jiff::{Timestamp, Unit};
-use kube::{Client, core::DeserializeGuard};
+use kube::{Api, Client};
 
 use crate::{
-    api::{AzureIotHubConnector, AzureIotHubConnectorStatus, Validated, validate},
+    api::{AzureIotHubConnector, AzureIotHubConnectorStatus, Stored, Validated, validate},
     apply::{Applier, ApplyError},
-    desired::{Defaults, Owner, desired},
-    error::Class,
+    desired::{ChildKind, Defaults, Owner, desired},
+    error::{Class, call},
     event::Announcer,
     metrics::Metrics,
     observe::{Observed, Stores},
+    pause::paused,
     plan::{Accepted, plan, scale_only},
     queue::Outcome,
     refs::{SecretDigest, references},
     resolve::{Resolved, resolve},
-    status::{Progress, ready_of, status},
+    status::{Progress, Subject, ready_of, status},
     store::ObjectKey,
 };
 
@@ -40,16 +41,21 @@ pub struct Reconciler {
 #[derive(Debug, Clone, Default)]
 struct Memory {
     uid: String,
+    /// The watch has shown the resource as the server had it at the first look. Whoever takes over may
+    /// have a watch that lags behind what the last one was told, and would carry out an old spec.
+    current: bool,
     resolved: Option<Resolved>,
     accepted: Accepted,
     /// The latest status written, and the version that made: the watch may lag behind.
-    written: Option<(u64, AzureIotHubConnectorStatus)>,
+    written: Option<(String, AzureIotHubConnectorStatus)>,
 }
 
 /// How the children of a resource are.
 enum Children {
     /// Writes were needed.
     Changed,
+    /// Writes are needed, and somebody wants none.
+    Held,
     /// All was well.
     Unchanged,
 }
@@ -79,7 +85,7 @@ impl Scaled {
     /// The metric label of a reconcile whose end was `done`.
     fn label(self, done: (Outcome, &'static str)) -> (Outcome, &'static str) {
         match (self, done) {
-            (Self::Anew, (Outcome::Settled, _)) => (Outcome::Settled, "changed"),
+            (Self::Anew, (Outcome::Settled, _)) => (Outcome::Changed, "changed"),
             (_, done) => done,
         }
     }
@@ -112,73 +118,82 @@ impl Reconciler {
             return Outcome::Settled;
         };
         let timer = self.metrics.reconcile_seconds.start_timer();
-        let (outcome, label) = match &*resource {
+        let metadata = &resource.metadata;
+        let (outcome, label) = if metadata.deletion_timestamp.is_some() {
             // Garbage collection takes the children; whatever is written now would come back to life.
-            DeserializeGuard(Ok(found)) if found.metadata.deletion_timestamp.is_some() => {
-                (Outcome::Settled, "unchanged")
+            (Outcome::Settled, "unchanged")
+        } else {
+            let owner = Owner {
+                namespace: key.namespace.clone(),
+                name: key.name.clone(),
+                uid: metadata.uid.clone().unwrap_or_default(),
+            };
+            let mut memory = self.memories().remove(key).unwrap_or_default();
+            if memory.uid != owner.uid {
+                memory = Memory {
+                    uid: owner.uid.clone(),
+                    ..Memory::default()
+                };
             }
-            DeserializeGuard(resource) => {
-                let metadata = match resource {
-                    Ok(found) => &found.metadata,
-                    Err(invalid) => &invalid.metadata,
-                };
-                let owner = Owner {
-                    namespace: key.namespace.clone(),
-                    name: key.name.clone(),
-                    uid: metadata.uid.clone().unwrap_or_default(),
-                };
-                let stored = Stored {
-                    generation: metadata.generation,
-                    version: version(metadata.resource_version.as_deref()),
-                    spec: resource.as_ref().map_err(|invalid| invalid.error.as_str()),
-                };
-                let mut memory = self.memories().remove(key).unwrap_or_default();
-                if memory.uid != owner.uid {
-                    memory = Memory {
-                        uid: owner.uid.clone(),
-                        ..Memory::default()
-                    };
-                }
-                let done = self.settle(&owner, stored, &mut memory).await;
-                self.memories().insert(key.clone(), memory);
-                done
-            }
+            let done = match self.current(&owner, &resource, &mut memory).await {
+                Ok(()) => self.settle(&owner, &resource, &mut memory).await,
+                Err(class) => (Outcome::Failed(class), class.as_str()),
+            };
+            self.memories().insert(key.clone(), memory);
+            done
         };
         timer.observe_duration();
         self.metrics.reconciles.with_label_values(&[label]).inc();
         outcome
     }
 
+    /// Makes sure, at the first look, that the watch shows what the server has.
+    async fn current(
+        &self,
+        owner: &Owner,
+        stored: &Stored,
+        memory: &mut Memory,
+    ) -> Result<(), Class> {
+        if memory.current {
+            return Ok(());
+        }
+        let api: Api<AzureIotHubConnector> = Api::namespaced(self.client.clone(), &owner.namespace);
+        match call(api.get_metadata_opt(&owner.name)).await {
+            // The watch will tell.
+            Ok(live) if live.as_ref().map(version_of) != Some(version_of(stored)) => {
+                Err(Class::Transient)
+            }
+            Ok(_) => {
+                memory.current = true;
+                Ok(())
+            }
+            Err(error) => Err(error.class()),
+        }
+    }
+
     async fn settle(
         &self,
         owner: &Owner,
-        stored: Stored<'_>,
+        stored: &Stored,
         memory: &mut Memory,
     ) -> (Outcome, &'static str) {
-        let observed = self.stores.observe(owner);
-        let resource = match stored.spec {
-            Ok(resource) => resource,
+        let mut observed = self.stores.observe(owner);
+        let asked = match &stored.spec {
+            Ok(spec) => spec,
             Err(why) => {
                 let progress = Progress::Undecodable(why);
                 return self
-                    .answer(owner, &stored, progress, &observed, memory, None)
+                    .answer(owner, stored, progress, &observed, memory, None)
                     .await;
             }
         };
-        let spec = match validate(&resource.spec) {
+        let spec = match validate(asked) {
             Ok(spec) => spec,
             Err(error) => {
-                let scaled = self.scale(owner, resource.spec.replicas, &observed).await;
+                let scaled = self.scale(owner, stored, asked.replicas, &observed).await;
                 let progress = Progress::Invalid(&error);
                 let done = self
-                    .answer(
-                        owner,
-                        &stored,
-                        progress,
-                        &observed,
-                        memory,
-                        scaled.failure(),
-                    )
+                    .answer(owner, stored, progress, &observed, memory, scaled.failure())
                     .await;
                 return scaled.label(done);
             }
@@ -196,37 +211,45 @@ impl Reconciler {
         let secrets = match resolved.digest() {
             Ok(secrets) => secrets,
             Err(error) => {
-                let scaled = self.scale(owner, spec.replicas, &observed).await;
+                let scaled = self.scale(owner, stored, spec.replicas, &observed).await;
                 let progress = Progress::Unresolved(&spec, error);
                 let failure = retry.or(scaled.failure());
                 let done = self
-                    .answer(owner, &stored, progress, &observed, memory, failure)
+                    .answer(owner, stored, progress, &observed, memory, failure)
                     .await;
                 return scaled.label(done);
             }
         };
         let settled = self
-            .children(owner, &spec, secrets, &observed, memory)
+            .children(owner, &spec, secrets, paused(stored), &mut observed, memory)
             .await;
         let (progress, failure) = match &settled {
-            Ok(_) => (Progress::Applied(&spec), None),
+            Ok(Children::Held) => (Progress::Held(&spec), None),
+            Ok(Children::Changed | Children::Unchanged) => (Progress::Applied(&spec), None),
             Err(Unsettled::Apply(error)) => {
                 (Progress::NotApplied(&spec, error), Some(error.class()))
             }
             Err(Unsettled::Render(why)) => (Progress::NotRendered(&spec, why), Some(Class::Bug)),
         };
         let done = self
-            .answer(owner, &stored, progress, &observed, memory, failure)
+            .answer(owner, stored, progress, &observed, memory, failure)
             .await;
         match (settled, done) {
-            (Ok(Children::Changed), (Outcome::Settled, _)) => (Outcome::Settled, "changed"),
+            (Ok(Children::Changed), (Outcome::Settled, _)) => (Outcome::Changed, "changed"),
             (_, done) => done,
         }
     }
 
     /// Scales a connector of which nothing new can be rendered.
-    async fn scale(&self, owner: &Owner, replicas: i32, observed: &Observed) -> Scaled {
-        let Some(action) = scale_only(observed, replicas) else {
+    async fn scale(
+        &self,
+        owner: &Owner,
+        stored: &Stored,
+        replicas: i32,
+        observed: &Observed,
+    ) -> Scaled {
+        let action = scale_only(observed, replicas).filter(|_| !paused(stored));
+        let Some(action) = action else {
             return Scaled::AsItWas;
         };
         match self.applier.act(owner, &action).await {
@@ -238,69 +261,101 @@ impl Reconciler {
         }
     }
 
-    /// Renders the children and writes those that differ.
+    /// Renders the children and writes those that differ. A child that is refused stops only what needs it;
+    /// the first refusal is the answer.
     async fn children(
         &self,
         owner: &Owner,
         spec: &Validated,
         secrets: &SecretDigest,
-        observed: &Observed,
+        paused: bool,
+        observed: &mut Observed,
         memory: &mut Memory,
     ) -> Result<Children, Unsettled> {
         let children = desired(owner, spec, secrets, &self.defaults)
             .map_err(|error| Unsettled::Render(error.to_string()))?;
         let actions = plan(owner, &children, observed, &memory.accepted)
             .map_err(|conflict| Unsettled::Apply(conflict.into()))?;
-        let changed = !actions.is_empty();
+        if paused && !actions.is_empty() {
+            return Ok(Children::Held);
+        }
+        let mut deployment = observed.deployment.clone();
+        let mut refused: Option<ApplyError> = None;
+        let mut pods_may_run = true;
         for action in &actions {
-            let written = self
-                .applier
-                .act(owner, action)
-                .await
-                .map_err(Unsettled::Apply)?;
-            if let Some((child, live)) = written {
-                memory.accepted.note(child, &live);
+            if action.kind() == ChildKind::Deployment && !pods_may_run {
+                continue;
+            }
+            match self.applier.act(owner, action).await {
+                Ok(Some((child, live))) => {
+                    memory.accepted.note(child, &live);
+                    if child.kind == ChildKind::Deployment {
+                        // The one that was observed is of the spec before, and may well be ready.
+                        deployment = live.try_parse().ok();
+                    }
+                }
+                Ok(None) => {}
+                // Somebody else has a name that is needed; or nothing is wrong with this child, and the next
+                // ones would fail alike, each after its own time-out.
+                Err(error)
+                    if matches!(error, ApplyError::Conflict(_))
+                        || error.class() == Class::Transient =>
+                {
+                    return Err(Unsettled::Apply(refused.unwrap_or(error)));
+                }
+                Err(error) => {
+                    pods_may_run &= !action.kind().pods_need_it();
+                    refused.get_or_insert(error);
+                }
             }
         }
-        Ok(if changed {
-            Children::Changed
-        } else {
-            Children::Unchanged
-        })
+        let unchanged = actions.is_empty();
+        observed.deployment = deployment;
+        match refused {
+            Some(error) => Err(Unsettled::Apply(error)),
+            None if unchanged => Ok(Children::Unchanged),
+            None => Ok(Children::Changed),
+        }
     }
 
     /// Writes the status if it says something new. `failure` is what went wrong before.
     async fn answer(
         &self,
         owner: &Owner,
-        stored: &Stored<'_>,
+        stored: &Stored,
         progress: Progress<'_>,
         observed: &Observed,
         memory: &mut Memory,
         failure: Option<Class>,
     ) -> (Outcome, &'static str) {
-        let none = AzureIotHubConnectorStatus::default();
-        let seen = stored
-            .spec
-            .ok()
-            .and_then(|resource| resource.status.as_ref());
-        let before = match &memory.written {
-            Some((version, written)) if *version > stored.version => written,
-            _ => seen.unwrap_or(&none),
+        let (seen, before) = match &memory.written {
+            Some((made, written)) if version(made) > version(&seen_version(stored)) => {
+                (made.clone(), written)
+            }
+            _ => (seen_version(stored), &stored.status),
         };
         let now = Timestamp::now().round(Unit::Second).unwrap_or_default();
-        let after = status(owner, stored.generation, progress, observed, before, now);
+        let subject = Subject {
+            owner,
+            generation: stored.metadata.generation,
+            paused: paused(stored),
+        };
+        let after = status(subject, progress, observed, before, now);
         let mut class = failure;
         let mut label = "unchanged";
         if after != *before {
-            match self.applier.status(owner, &after).await {
+            match self.applier.status(owner, &seen, &after).await {
                 Ok(made) => {
                     self.announcer.announce(owner, before, &after).await;
-                    memory.written = Some((version(made.as_deref()), after));
+                    memory.written = made.map(|made| (made, after));
                     label = "changed";
                 }
                 // Deleted meanwhile.
                 Err(error) if error.is_not_found() => {}
+                // Changed meanwhile: the next look starts from there.
+                Err(error) if error.class() == Class::Conflict => {
+                    class = class.or(Some(Class::Transient));
+                }
                 Err(error) => {
                     tracing::warn!(
                         namespace = owner.namespace,
@@ -310,7 +365,7 @@ impl Reconciler {
                     );
                     class = class.or(Some(match error.class() {
                         // The next look starts from a newer version.
-                        Class::User | Class::Conflict => Class::Transient,
+                        Class::User => Class::Transient,
                         other => other,
                     }));
                 }
@@ -327,10 +382,9 @@ impl Reconciler {
         let mut counts = BTreeMap::from([("True", 0), ("False", 0), ("Unknown", 0)]);
         for key in self.stores.connectors.keys() {
             let resource = self.stores.connectors.get(&key);
-            let ready = resource.as_ref().and_then(|resource| {
-                let status = resource.0.as_ref().ok()?.status.as_ref()?;
-                ready_of(&status.conditions)
-            });
+            let ready = resource
+                .as_ref()
+                .and_then(|resource| ready_of(&resource.status.conditions));
             let status = match ready.map(|condition| &*condition.status) {
                 Some("True") => "True",
                 Some("False") => "False",
@@ -347,16 +401,17 @@ impl Reconciler {
     }
 }
 
-/// A resource as the watch has it.
-struct Stored<'a> {
-    generation: Option<i64>,
-    version: u64,
-    /// The resource, or why it cannot be decoded.
-    spec: Result<&'a AzureIotHubConnector, &'a str>,
+fn version_of<K: kube::Resource>(object: &K) -> Option<String> {
+    object.meta().resource_version.clone()
+}
+
+/// Version of the resource that the watch has seen.
+fn seen_version(stored: &Stored) -> String {
+    version_of(stored).unwrap_or_default()
 }
 
 /// Kubernetes promises since 1.35 that versions of one resource compare as numbers, which its storage
 /// has done all along. One that is no number counts as old.
-fn version(text: Option<&str>) -> u64 {
-    text.and_then(|text| text.parse().ok()).unwrap_or(0)
+fn version(text: &str) -> u64 {
+    text.parse().unwrap_or(0)
 }

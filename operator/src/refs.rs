@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use connector_config::{BlobContainer, IotHub, Thingworx};
+use connector_config::{BlobContainer, DeadLetter, IotHub, Thingworx};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
@@ -77,10 +77,13 @@ pub fn references(
     let platform_ca = thingworx.tls.as_ref().and_then(|tls| tls.ca.as_ref());
     let hub_ca = iot_hub.tls.as_ref().and_then(|tls| tls.ca.as_ref());
     let events = iot_hub.event_hubs.connection_string.as_ref();
+    let letters = iot_hub.dead_letter.as_ref().and_then(DeadLetter::blobs);
+    let letters = letters.map(|blobs| &blobs.connection_string);
     let secrets = [
         ("thingworx.appKey", Some(&thingworx.app_key)),
         ("iotHub.connectionString", Some(&iot_hub.connection_string)),
         ("iotHub.eventHubs.connectionString", events),
+        ("iotHub.deadLetter.azureBlob.connectionString", letters),
     ];
     let storage = blobs.map(|blobs| {
         let field = "checkpoints.azureBlob.connectionString";

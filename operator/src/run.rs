@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     admin,
     args::{ElectionArgs, OperatorArgs},
-    controller,
+    client, controller,
     health::Health,
     lease::{Election, Grant, Lost, Timing, guarded},
     metrics::Metrics,
@@ -49,9 +49,7 @@ pub enum RunError {
 /// # Errors
 /// [`RunError`], if it cannot start.
 pub async fn run(args: OperatorArgs, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
-    let client = Client::try_default()
-        .await
-        .map_err(|error| RunError::Client(error.to_string()))?;
+    let client = client::connect().await.map_err(RunError::Client)?;
     let address = args.listen;
     let listener = admin::bind(address)
         .await

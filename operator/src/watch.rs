@@ -22,7 +22,7 @@ use crate::{
 
 /// How long the server keeps a watch open. A connection that died in silence is noticed 5 s after
 /// that, so it is short; a new watch begins where the old one ended and costs one request.
-const WATCH_SECONDS: u32 = 55;
+pub const WATCH_SECONDS: u32 = 20;
 /// A list that has not ended by then hangs: the server gives up after 60 s.
 const LIST: Duration = Duration::from_secs(65);
 /// Waits between tries: short, because after an outage every second counts, and few watches exist.

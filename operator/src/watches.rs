@@ -9,17 +9,18 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, Resource,
-    core::{DeserializeGuard, DynamicObject, PartialObjectMeta},
+    core::{DynamicObject, PartialObjectMeta},
 };
 use serde::de::DeserializeOwned;
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::AzureIotHubConnector,
+    api::Stored,
     desired::ChildKind,
     health::Health,
     observe::{Stores, controller, instance},
+    pause::paused,
     refs::{RefKind, references},
     store::{ObjectKey, Store},
     watch::{Change, Trigger, Watch},
@@ -29,8 +30,6 @@ use crate::{
 const CHILD: Duration = Duration::from_millis(100);
 /// After a change of a report: a status need not be fresher, and many members change together.
 const REPORT: Duration = Duration::from_secs(1);
-
-type Connector = DeserializeGuard<AzureIotHubConnector>;
 
 /// Starts all watches.
 pub struct Watches<'a> {
@@ -228,14 +227,13 @@ fn soon(key: ObjectKey, after: Duration) -> Vec<Trigger> {
 }
 
 /// A resource: its references are noted; it is looked at when somebody changed more than its status.
-fn of_resource(stores: &Stores, change: &Change<'_, Connector>) -> Vec<Trigger> {
+fn of_resource(stores: &Stores, change: &Change<'_, Stored>) -> Vec<Trigger> {
     let Some(object) = change.new.or(change.old) else {
         return Vec::new();
     };
     let key = ObjectKey::of(object);
-    let refers = match change.new {
-        Some(DeserializeGuard(Ok(resource))) => {
-            let spec = &resource.spec;
+    let refers = match change.new.map(|resource| &resource.spec) {
+        Some(Ok(spec)) => {
             let blobs = spec.checkpoints.as_ref();
             let blobs = blobs.and_then(|checkpoints| checkpoints.azure_blob.as_ref());
             references(&spec.thingworx, &spec.iot_hub, blobs)
@@ -243,12 +241,13 @@ fn of_resource(stores: &Stores, change: &Change<'_, Connector>) -> Vec<Trigger> 
         _ => Vec::new(),
     };
     stores.refer(&key, &refers);
-    let relevant = |object: &Connector| {
+    let relevant = |object: &Stored| {
         let metadata = object.meta();
         (
             metadata.uid.clone(),
             metadata.generation,
             metadata.deletion_timestamp.clone(),
+            paused(object),
         )
     };
     let same = change.old.map(relevant) == change.new.map(relevant);

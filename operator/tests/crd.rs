@@ -10,7 +10,7 @@ use golden::{golden, resource, root};
 use operator::api::{CheckpointStore, ValidationError, crd, validate};
 
 #[test]
-fn the_crd_in_the_repository_and_in_the_chart_is_what_the_types_say() {
+fn c3_the_crd_in_the_repository_and_in_the_chart_is_what_the_types_say() {
     let text = crd::yaml().unwrap();
     let name = "azureiothubconnectors.iot-connectors.dev.yaml";
     golden(&format!("crds/{name}"), &text);
@@ -35,6 +35,22 @@ fn every_example_is_valid() {
 }
 
 #[test]
+fn c3_what_each_release_stored_is_still_read() {
+    let mut releases = 0;
+    for release in std::fs::read_dir(root().join("tests/released")).unwrap() {
+        let path = release.unwrap().path().join("resource.json");
+        // Beside the releases lies what records them.
+        let Ok(text) = std::fs::read_to_string(&path) else {
+            continue;
+        };
+        let resource = resource(&text).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+        validate(&resource.spec).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+        releases += 1;
+    }
+    assert!(releases >= 1);
+}
+
+#[test]
 fn a_routing_group_of_null_or_nothing_is_refused_and_one_left_out_is_not() {
     let with = |group: &str| {
         let text = std::fs::read_to_string(root().join("crds/examples/minimal.yaml")).unwrap();
@@ -52,6 +68,42 @@ fn a_routing_group_of_null_or_nothing_is_refused_and_one_left_out_is_not() {
         let refused = with(empty).unwrap_err();
         assert!(refused.to_string().contains("routingGroup"), "{refused}");
     }
+}
+
+#[test]
+fn dead_letters_of_pods_are_blobs() {
+    let with = |letters: &str| {
+        let text = std::fs::read_to_string(root().join("crds/examples/minimal.yaml")).unwrap();
+        let field = format!("  iotHub:\n    deadLetter: {letters}\n");
+        let text = text.replace("  iotHub:\n", &field);
+        validate(&resource(&text).unwrap().spec).map_err(|error| error.to_string())
+    };
+    let blob = |container: &str| {
+        format!(
+            "{{azureBlob: {{container: {container}, connectionString: \
+             {{secretKeyRef: {{name: s, key: k}}}}}}}}"
+        )
+    };
+    let spec = with(&blob("letters")).unwrap();
+    let letters = spec.iot_hub.dead_letter.unwrap();
+    assert_eq!(letters.blobs().unwrap().container, "letters");
+    for (wrong, says) in [
+        (
+            blob("Letters"),
+            "spec.iotHub.deadLetter.azureBlob.container is not right",
+        ),
+        (
+            "{file: {path: /tmp/letters}}".to_owned(),
+            "spec.iotHub.deadLetter.file is for a single process",
+        ),
+    ] {
+        let error = with(&wrong).unwrap_err();
+        assert!(error.contains(says), "{wrong}: {error}");
+    }
+    assert!(
+        !crd::yaml().unwrap().contains("single process"),
+        "the resource has no file"
+    );
 }
 
 #[test]

@@ -54,6 +54,44 @@ fn the_examples_render_what_they_always_did() {
     }
 }
 
+/// A value that is mounted and not referred to would neither be checked nor roll the pods when it changes.
+#[test]
+fn what_is_mounted_is_what_is_referred_to() {
+    for example in ["minimal", "full", "azure-blob"] {
+        let (owner, spec) = spec(example);
+        let children = rendered(&owner, &spec, b"secret");
+        let deployment = &one(&children, ChildKind::Deployment).object;
+        let volumes = deployment["spec"]["template"]["spec"]["volumes"].as_array();
+        let sources = volumes.unwrap().iter().filter_map(|volume| {
+            let sources = volume["projected"]["sources"].as_array()?;
+            Some(sources.clone())
+        });
+        let mut mounted: Vec<(String, String)> = sources
+            .flatten()
+            .flat_map(|source| {
+                let source = [&source["secret"], &source["configMap"]]
+                    .into_iter()
+                    .find(|source| source.is_object())
+                    .unwrap();
+                let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+                let items = source["items"].as_array().unwrap().iter();
+                let items: Vec<_> = items
+                    .map(|item| (text(&source["name"]), text(&item["key"])))
+                    .collect();
+                items
+            })
+            .collect();
+        let references = references(&spec.thingworx, &spec.iot_hub, spec.checkpoints.blobs());
+        let mut referred: Vec<_> = references
+            .into_iter()
+            .map(|reference| (reference.name, reference.key))
+            .collect();
+        mounted.sort();
+        referred.sort();
+        assert_eq!(mounted, referred, "{example}");
+    }
+}
+
 #[test]
 fn settings_never_change_but_get_another_name_and_hold_no_secret() {
     let (owner, mut spec) = spec("minimal");
@@ -88,4 +126,22 @@ fn a_changed_secret_rolls_the_pods_and_a_changed_number_does_not() {
     assert_ne!(template(&spec, b"two"), before);
     spec.replicas += 1;
     assert_eq!(template(&spec, b"one"), before);
+}
+
+#[test]
+fn a_mapping_that_does_not_compile_is_refused_with_its_place() {
+    let text = std::fs::read_to_string(root().join("crds/examples/full.yaml")).unwrap();
+    for (program, expected) in [
+        (
+            "{t: .temp",
+            "iotHub.messages.mapping is not right: line 1, column 10: closing brace",
+        ),
+        ("env", "line 1, column 1: no filter env/0"),
+        (" ", "is empty"),
+    ] {
+        let mut spec = resource(&text).unwrap().spec;
+        spec.iot_hub.messages.mapping = Some(program.to_owned());
+        let told = validate(&spec).unwrap_err().to_string();
+        assert!(told.contains(expected), "{program}: {told}");
+    }
 }

@@ -27,6 +27,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "ignore:ssl.PROTOCOL_TLSv1_2:DeprecationWarning")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Scenarios on the cluster and those of processes by themselves mostly wait, each for their own: with
     `-n 2 --dist loadgroup` they go on beside each other."""
@@ -35,6 +36,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.xdist_group("cluster" if of_cluster else "processes"))
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Tells each scenario as it ends; where there are workers, they tell nothing themselves."""
     if report.when != "call" or "PYTEST_XDIST_WORKER" in os.environ:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -36,6 +37,8 @@ class Fleet:
         self.thread.start()
         self.devices: dict[str, Device] = {}
         self.sending: Telemetry | None = None
+        # A numbered message → its body.
+        self.body: Callable[[int], dict] = lambda number: {"seq": number, "temperature": 20 + number % 100 / 10}
         self._run(self._connect(connection_strings, ca), 120)
 
     def _run(self, work, timeout: float):
@@ -66,13 +69,14 @@ class Fleet:
         await device.client.send_method_response(answer)
 
     def send(self, device: str, body: dict | str | bytes, content_type: str = "application/json",
-             encoding: str = "utf-8", **properties: str) -> None:
+             encoding: str = "utf-8", *, message_id: str = "", **properties: str) -> None:
         """Sends one message and waits until the hub has taken it."""
-        self._run(self._send(self.devices[device], body, content_type, encoding, properties), 30)
+        self._run(self._send(self.devices[device], body, content_type, encoding, properties, message_id), 30)
 
     async def _send(self, device: Device, body: dict | str | bytes, content_type: str = "application/json",
-                    encoding: str = "utf-8", properties: dict[str, str] | None = None) -> None:
+                    encoding: str = "utf-8", properties: dict[str, str] | None = None, message_id: str = "") -> None:
         message = Message(json.dumps(body) if isinstance(body, dict) else body)
+        message.message_id = message_id or None
         message.content_type, message.content_encoding = content_type, encoding or None
         message.custom_properties.update(properties or {})
         await device.client.send_message(message)
@@ -131,8 +135,7 @@ class Telemetry:
             # A message is sent again until the hub has taken it, always before the next.
             while True:
                 try:
-                    body = {"seq": device.sent, "temperature": 20 + device.sent % 100 / 10}
-                    await asyncio.wait_for(self.fleet._send(device, body), 20)
+                    await asyncio.wait_for(self.fleet._send(device, self.fleet.body(device.sent)), 20)
                     break
                 except Exception:  # noqa: BLE001 - whatever the SDK raises, the message is not there yet
                     await asyncio.sleep(0.5)

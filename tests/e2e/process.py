@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import secrets
 import signal
@@ -56,6 +57,9 @@ class Bench:
         eventually("the hub's stand-in is ready", self.hub.ready, 20)
 
     def start(self, program: str, *arguments: object, name: str = "", **variables: str) -> None:
+        if (name or program) in self.processes:
+            # A scenario that failed has left it.
+            self.end(name or program, signal.SIGKILL)
         log = (self.folder / f"{name or program}.log").open("a")
         self.processes[name or program] = subprocess.Popen(
             [PROGRAMS / program, *map(str, arguments)], stderr=log, stdout=log, env=os.environ | variables)
@@ -64,12 +68,14 @@ class Bench:
         self, routing_group: str = "", *, name: str = CONNECTOR, port: int = 9090, start: str = "Earliest",
         events: bool = True, way: str = "", checkpoints: str = "",
         node_selection: str = "RoundRobin", platform: str = "", nodes: tuple[int, ...] = (8443, 8444),
+        mapping: str = "",
     ) -> None:
         """Starts a connector; one of another name keeps checkpoints of its own. Without `events` it asks the hub
         where the built-in endpoint is; `way` are more settings of `iotHub`, `platform` of `thingworx`, whose nodes are
-        reached at the ports `nodes`."""
+        reached at the ports `nodes`; `mapping` is a program in jq."""
         endpoints = ", ".join(f"wss://{self.platform}:{node}/Thingworx/WS" for node in nodes)
         given = f"connectionString: {{file: {self.folder}/events}}, " if events else ""
+        mapping = f", mapping: {json.dumps(mapping)}" if mapping else ""
         checkpoints = checkpoints or f"{{file: {{path: {self.folder}/{name}.json}}}}"
         settings = self.folder / f"{name}.yaml"
         settings.write_text(f"""
@@ -85,7 +91,7 @@ iotHub:
   connectionString: {{file: {self.folder}/service}}
   eventHubs: {{{given}consumerGroup: thingworx, start: {start}}}
   {way}
-  messages: {{time: Property, timeField: at, connectionProperty: online}}
+  messages: {{time: Property, timeField: at, connectionProperty: online{mapping}}}
   tls: {{ca: {{file: {self.folder}/ca.crt}}}}
 checkpoints: {checkpoints}
 """)

@@ -6,6 +6,7 @@ import base64
 import secrets
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,14 +16,15 @@ from azure.core.exceptions import AzureError, ResourceNotFoundError
 from azure.storage.blob import BlobServiceClient, generate_container_sas
 from cluster import eventually
 from fleet import Fleet
+from poison import Poisoner, lines
 from process import CONNECTOR, Bench
-from stream import told
+from stream import Stream, told
 from thingworx import Arrivals, hub_thing
 
 NETWORK = "127.0.77"
 ROOT = Path(__file__).resolve().parents[2]
 AZURITE = "azurite-blob"
-ACCOUNT, CONTAINER = "plant7", "thingworx-checkpoints"
+ACCOUNT, CONTAINER, LETTERS = "plant7", "thingworx-checkpoints", "thingworx-dead-letters"
 
 
 class Storage:
@@ -48,6 +50,7 @@ class Storage:
         service = BlobServiceClient(endpoint, {"account_name": ACCOUNT, "account_key": key},
                                     retry_total=3, retry_backoff_factor=0.2, connection_verify=str(bench.folder / "ca.crt"))
         self.container = service.get_container_client(CONTAINER)
+        self.letters = service.get_container_client(LETTERS)
         eventually("storage answers", self.answers, 60)
 
     def answers(self) -> bool:
@@ -58,6 +61,13 @@ class Storage:
 
     def settings(self, secret: str = "storage") -> str:
         return f"{{azureBlob: {{container: {CONTAINER}, connectionString: {{file: {self.bench.folder}/{secret}}}}}}}"
+
+    def dead_letters(self) -> list[dict]:
+        found = []
+        for blob in self.letters.list_blobs(name_starts_with=f"{self.bench.hub_host}/2"):
+            assert blob.name.count("/") == 5 and blob.name.endswith(".jsonl"), blob.name
+            found += lines(self.letters.download_blob(blob.name).readall().decode())
+        return found
 
     def metadata(self, partition: str) -> dict[str, str]:
         """What KEDA's `blobMetadata` reads: pkg/scalers/azure/azure_eventhub_checkpoint.go."""
@@ -170,6 +180,46 @@ def test_a_planned_end_stores_the_exact_position_and_a_signature_opens_it_as_wel
     assert counts(bench, devices).twice == twice
     assert counts(bench, devices).out_of_order == 0
     eventually("all checkpoints are at the newest event", lambda: storage.behind() == 0, 40)
+
+
+def test_dead_letters_in_blobs_and_storage_that_hangs_for_a_while_holds_up_nothing(
+    bench: Bench, storage: Storage, devices: Fleet
+):
+    assert bench.end(CONNECTOR) == 0, bench.log()
+    place = f"{{azureBlob: {{container: {LETTERS}, connectionString: {{file: {bench.folder}/storage}}}}}}"
+    bench.connector(checkpoints=storage.settings(), way=f"deadLetter: {place}")
+    eventually("the connector is ready without the container", bench.ready, 60)
+    eventually("the missing container is told", lambda: bench.said("DeadLetterUnwritable"), 20)
+    storage.letters.create_container()
+    eventually("that it is there is noticed", lambda: bench.said("recovered"), 30)
+
+    outcome = lambda name: bench.total(f'dead_letters_total{{outcome="{name}"')  # noqa: E731
+    stream = Stream(bench.thingworx, devices)
+    poisoner = Poisoner(devices, stream)
+    poisoner.round()
+    eventually("these are stored", lambda: outcome("stored") == len(poisoner.sent), 20)
+    assert poisoner.check(storage.dead_letters()) == set(poisoner.sent)
+    bench.processes[AZURITE].send_signal(signal.SIGSTOP)
+    try:
+        begun = time.monotonic()
+        while time.monotonic() - begun < 25:
+            poisoner.round()
+            assert bench.ready(), "a place for letters is not needed to be ready"
+    finally:
+        bench.processes[AZURITE].send_signal(signal.SIGCONT)
+    assert outcome("lost") > 0
+    eventually("letters are stored again", lambda: bench.said("dead letters are stored again"), 30)
+    back = len(poisoner.sent)
+    poisoner.round()
+    got = stream.end(0)
+    assert got.pause < 15, f"good messages were held up for {got.pause:.0f} s"
+    eventually("each is stored or lost", lambda: outcome("stored") + outcome("lost") == len(poisoner.sent), 30)
+    found = poisoner.check(storage.dead_letters())
+    told(f"{len(poisoner.sent)} bad messages, {len(found)} letters, {outcome('lost')} lost while storage hung")
+    # What was given up may have been stored all the same: its answer did not come.
+    assert len(set(poisoner.sent) - found) <= outcome("lost")
+    assert {f"poison-{number}" for number in range(back, len(poisoner.sent))} <= found
+    eventually("all checkpoints are at the newest event", lambda: storage.behind() == 0, 60)
 
 
 def test_neither_key_nor_signature_is_in_any_log(bench: Bench, storage: Storage):

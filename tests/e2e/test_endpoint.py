@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
+import sys
+
 import stream
 from cluster import eventually
 from fleet import Fleet

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import time
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ import machine
 import pytest
 from cluster import eventually
 from fleet import Fleet
+from poison import POISON
 from process import CONNECTOR, Bench
 from stream import Stream, told
 from thingworx import device_thing
@@ -126,18 +126,6 @@ def test_a_thing_keeps_its_node_and_its_order_while_nodes_are_killed(bench: Benc
     assert bench.end(CONNECTOR) == 0
     told(f"{got.inversions} inversions in the platform's log")
     assert got.inversions == 0, f"{got.inversions} values came behind a higher one"
-
-
-# What no message may do: hold up others, pass in silence, or be taken for another. Each is one ProtocolError.
-POISON = {
-    "not JSON": (b"no JSON", ""),
-    "256 KB": (b"x" * (255 << 10), ""),
-    "deep nesting": (b'{"state": ' + b"[" * 50_000 + b"]" * 50_000 + b"}", ""),
-    "wrong types": (b'{"temperature": "warm", "at": true}', ""),
-    "invalid UTF-8": (b'{"name": "\xff\xfe"}', ""),
-    "gzip bomb": (gzip.compress(b" " * (64 << 20)), "gzip"),
-    "no gzip at all": (b"{}", "gzip"),
-}
 
 
 def test_poison_among_good_messages_is_counted_by_reason_and_holds_nothing_up(bench: Bench, running: Fleet):

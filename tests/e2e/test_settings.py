@@ -40,6 +40,7 @@ def run(folder: Path, text: str, *arguments: str) -> subprocess.CompletedProcess
         ("hubThingName: FactoryHub", "", "hubThingName"),
         ("wss://", "https://", "thingworx.endpoints[0]"),
         ("consumerGroup: thingworx", "consumerGroup: thingworx, colour: red", "iotHub.eventHubs.colour"),
+        ("checkpoints:", "  messages: {mapping: '{a: env}'}\ncheckpoints:", "iotHub.messages.mapping: line 1, column 5"),
         ("hubThingName", "\thubThingName", "settings"),
     ],
 )

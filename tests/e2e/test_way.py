@@ -41,7 +41,8 @@ def everything_works(bench: Bench, devices: Fleet, way: str, events: bool) -> No
 def test_in_web_sockets(bench: Bench, devices: Fleet, events: bool):
     everything_works(bench, devices, "transport: WebSockets", events)
     # A reader for each partition, and the link for messages.
-    assert bench.hub.connections()["https"] >= len(bench.hub.partitions()) + 1
+    links = len(bench.hub.partitions()) + 1
+    eventually("all links are WebSockets", lambda: bench.hub.connections()["https"] >= links, 20)
     assert bench.end(CONNECTOR) == 0
 
 

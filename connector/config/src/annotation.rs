@@ -1,5 +1,7 @@
 //! Annotations on the objects that operator and connector share.
 
+/// On a custom resource: `true` keeps the operator from writing anything but the status.
+pub const PAUSED: &str = "iot-connectors.dev/paused";
 /// On a member's Lease: the [`MemberReport`](crate::MemberReport) as JSON.
 pub const REPORT: &str = "iot-connectors.dev/report";
 /// On a pod template: digest of the rendered settings.

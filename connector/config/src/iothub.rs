@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::Messages;
+use crate::{DeadLetter, Messages};
 
 /// How the connector reaches the IoT Hub. `S` is where a secret comes from, `C` where a certificate
 /// does.
@@ -32,6 +32,10 @@ pub struct IotHub<S, C> {
     /// How messages of the hub become property values. Everything has a default.
     #[serde(default)]
     pub messages: Messages,
+    /// Where messages are kept that can never be written to ThingWorx: what cannot be read, has no Thing,
+    /// or is refused. Default: they are only counted, and reported on `ConnectionServicesHub`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead_letter: Option<DeadLetter<S>>,
     /// How the hub's certificates are checked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<HubTls<C>>,
@@ -67,7 +71,8 @@ pub struct EventHubs<S> {
     /// Events a second that are read from one partition while it is more than 30 s behind: spares
     /// ThingWorx after an outage. Default: as fast as ThingWorx takes them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    // As many as the type holds: the API server must not take what no program can read.
+    #[schemars(range(min = 1, max = 4_294_967_295_i64))]
     pub catch_up_rate: Option<NonZeroU32>,
 }
 
@@ -100,6 +105,7 @@ impl<S, C> IotHub<S, C> {
             transport,
             proxy,
             messages,
+            dead_letter,
             tls,
         } = self;
         let EventHubs {
@@ -119,6 +125,7 @@ impl<S, C> IotHub<S, C> {
             transport,
             proxy,
             messages,
+            dead_letter: dead_letter.map(|letters| letters.map(&secret)),
             tls: tls.map(|tls| HubTls { ca: tls.ca.map(ca) }),
         }
     }
@@ -137,7 +144,13 @@ impl<S, C> IotHub<S, C> {
         }
         self.messages
             .check()
-            .map_err(|(field, what)| (format!("messages.{field}"), what))
+            .map_err(|(field, what)| (format!("messages.{field}"), what))?;
+        match &self.dead_letter {
+            Some(letters) => letters
+                .check()
+                .map_err(|(field, what)| (format!("deadLetter.{field}"), what)),
+            None => Ok(()),
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 //!   from pod to operator.
 //! * [`label`] and [`annotation`]: the names both sides use for it.
 
+mod dead_letter;
 mod iothub;
 mod load;
 mod member;
@@ -19,6 +20,7 @@ mod thingworx;
 pub mod annotation;
 pub mod label;
 
+pub use dead_letter::DeadLetter;
 pub use iothub::{EventHubs, HubTls, IotHub, StartPosition, Transport};
 pub use load::{LoadError, Settings, load, parse};
 pub use member::{MemberReport, Phase, ReportClass};

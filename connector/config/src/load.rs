@@ -192,6 +192,20 @@ checkpoints: {kubernetes: {connector: factory, connectorUid: 1-2-3}}
     }
 
     #[test]
+    fn dead_letters_go_to_a_container_or_a_file() {
+        for place in [
+            "azureBlob: {container: letters, connectionString: {file: /secrets/letters}}",
+            "file: {path: /var/lib/letters.jsonl}",
+        ] {
+            let letters = format!("deadLetter: {{{place}}}\n  eventHubs:");
+            let settings = parse(&GOOD.replacen("eventHubs:", &letters, 1)).unwrap();
+            assert_eq!(parse(&settings.to_yaml().unwrap()).unwrap(), settings);
+            let letters = settings.iot_hub.dead_letter.unwrap();
+            assert_eq!(letters.blobs().is_some(), place.starts_with("azureBlob"));
+        }
+    }
+
+    #[test]
     fn the_example_is_good() {
         parse(include_str!("../../examples/connector.yaml")).unwrap();
     }
@@ -264,6 +278,21 @@ checkpoints: {kubernetes: {connector: factory, connectorUid: 1-2-3}}
                 "eventHubs:",
                 "proxy: 'http://me:secret@proxy:3128'\n  eventHubs:",
                 "iotHub.proxy: must not hold a user or a password",
+            ),
+            (
+                "eventHubs:",
+                "deadLetter: {}\n  eventHubs:",
+                "iotHub.deadLetter",
+            ),
+            (
+                "eventHubs:",
+                "deadLetter: {azureBlob: {container: A_b, connectionString: {file: /s}}}\n  eventHubs:",
+                "iotHub.deadLetter.azureBlob.container: \"A_b\" is no name",
+            ),
+            (
+                "eventHubs:",
+                "deadLetter: {file: {path: ''}}\n  eventHubs:",
+                "iotHub.deadLetter.file.path: is empty",
             ),
             (
                 "hubThingName:",

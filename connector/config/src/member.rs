@@ -51,6 +51,9 @@ impl MemberReport {
     /// Longest message, in characters; the annotation is for a status line, not for a log.
     pub const MAX_MESSAGE: usize = 256;
 
+    /// The reason of what is wrong with dead letters. Whatever its class, it keeps no member from its work.
+    pub const DEAD_LETTER: &str = "DeadLetterUnwritable";
+
     /// `text` cut to [`Self::MAX_MESSAGE`] characters on a character's boundary.
     #[must_use]
     pub fn cut(text: &str) -> String {

@@ -17,12 +17,29 @@ pub struct Messages {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub time_field: Option<String>,
+    /// Name of the field of a body that says how far the values beside it can be trusted: GOOD, BAD, UNKNOWN,
+    /// `OUT_OF_RANGE` or `UNVERIFIED_SOURCE`, in any case. Such a field is no property value itself. Default:
+    /// all values are GOOD.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub quality_field: Option<String>,
     /// Remote property of a device's Thing that tells whether the device is connected: BOOLEAN, or
     /// STRING with `connected` or `disconnected`; on a module `module::<name>`. The hub must route its
     /// device connection state events to the built-in endpoint. Default: such events are not written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub connection_property: Option<String>,
+    /// Program in jq that makes of a telemetry body what is written: an object of remote property names and
+    /// values, several of them, or an array of such objects; nothing (`empty`) is no error. Its input is the
+    /// body; `$device`, `$module` (null for a device itself), `$properties` (the message's application
+    /// properties) and `$enqueued` (when the hub took the message, in milliseconds since 1970) stand beside
+    /// it. `timeField` with `time: Body` is looked for in what the program gives. A message for which it
+    /// fails, takes more than a quarter of a second of processor time, some 64 MiB of memory or gives more
+    /// than 256 KiB is passed and reported. Without regular expressions, dates and the world around (`env`,
+    /// `now`, `input`). Default: bodies are objects of property names and values already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 8192))]
+    pub mapping: Option<String>,
 }
 
 /// Which time a value gets on the platform.
@@ -60,11 +77,20 @@ impl Messages {
             }
             _ => {}
         }
+        if named(&self.quality_field) == Some(false) {
+            return at("qualityField", "is empty; give a name or leave it out");
+        }
+        if self.quality_field.is_some() && self.quality_field == self.time_field {
+            return at("qualityField", "must not be the timeField as well");
+        }
         if named(&self.connection_property) == Some(false) {
             return at(
                 "connectionProperty",
                 "is empty; give a name or leave it out",
             );
+        }
+        if let Some(program) = &self.mapping {
+            mapping::check(program).map_err(|error| ("mapping".to_owned(), error.to_string()))?;
         }
         Ok(())
     }
@@ -80,7 +106,7 @@ mod tests {
             Messages {
                 time,
                 time_field: field.map(str::to_owned),
-                connection_property: None,
+                ..Messages::default()
             }
             .check()
             .map_err(|(field, _)| field)
@@ -94,6 +120,23 @@ mod tests {
             assert_eq!(check(time, Some("ts")), Ok(()));
             assert_eq!(check(time, None), fault);
             assert_eq!(check(time, Some(" ")), fault);
+        }
+    }
+    #[test]
+    fn a_mapping_is_compiled_and_its_fault_has_a_place() {
+        let check = |program: &str| {
+            Messages {
+                mapping: Some(program.to_owned()),
+                ..Messages::default()
+            }
+            .check()
+        };
+        assert_eq!(check(".values | map({(.name): .value}) | add"), Ok(()));
+        let (field, what) = check("{a: .b |\n  frobnicate}").unwrap_err();
+        assert_eq!(field, "mapping");
+        assert_eq!(what, "line 2, column 3: no filter frobnicate/0");
+        for secret in ["env", "$ENV.PATH"] {
+            assert!(check(secret).is_err(), "{secret}");
         }
     }
 }

@@ -32,8 +32,8 @@ use crate::{
 
 /// Between two looks. With the jitter this is half a list a second and pod.
 const LOOK: Duration = Duration::from_millis(1500);
-/// Between two looks while a partition is about to be handed over to us, or is free: devices wait for
-/// that. A hand-over takes at most ten seconds, so these are a few dozen lists in a rollout.
+/// Between two looks while a partition is about to be handed over to us or is free, or a member seems to
+/// be dead: devices wait for that. It takes ten seconds or so, and these are a few dozen lists.
 const SOON: Duration = Duration::from_millis(300);
 /// For so long: by then it is handed over, or its holder does not know of it and is not to be waited for.
 const AWAITED: Duration = Duration::from_secs(15);
@@ -137,7 +137,7 @@ impl Keeper {
             let mut pause = LOOK + rand::rng().random_range(Duration::ZERO..JITTER);
             match self.look(&mut readers).await {
                 Ok(()) => {
-                    if self.is_awaiting() {
+                    if self.is_awaiting() || self.observer.suspects(Instant::now()) {
                         pause = SOON;
                     }
                 }

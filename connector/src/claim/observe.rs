@@ -14,6 +14,9 @@ const OBSERVATIONS: u32 = 3;
 /// An observer that could not look for so long starts counting again: it has missed renewals.
 const GAP: Duration = Duration::from_secs(6);
 
+/// A Lease that has not changed for so long makes its member suspect: two renewals were missed.
+const SUSPECT: Duration = Duration::from_secs(5);
+
 /// What has been seen of the members' Leases.
 #[derive(Debug, Default)]
 pub struct Observer {
@@ -90,6 +93,16 @@ impl Observer {
         sound
     }
 
+    /// Whether some member may turn out to be dead within seconds: then it is worth looking often. One that
+    /// has been dead for long is no news.
+    #[must_use]
+    pub fn suspects(&self, now: Instant) -> bool {
+        self.seen.values().any(|seen| {
+            let silent = now - seen.since;
+            silent >= SUSPECT && silent < SILENCE + GAP
+        })
+    }
+
     /// Whether the member has given no sign of life for long enough.
     #[must_use]
     pub fn is_dead(&self, member: &MemberId, now: Instant) -> bool {
@@ -141,10 +154,12 @@ mod tests {
             world.look(after, &[("a", "1")], &[]);
             assert!(!world.dead("a"));
         }
+        assert!(world.observer.suspects(world.now));
         world.look(2, &[("a", "1")], &[]);
         assert!(world.dead("a"));
         world.look(2, &[("a", "2")], &[]);
         assert!(!world.dead("a"), "it has come back");
+        assert!(!world.observer.suspects(world.now));
     }
 
     #[test]

@@ -73,6 +73,18 @@ pub fn read<T: DeserializeOwned>(
     content_type: Option<&str>,
     content_encoding: Option<&str>,
 ) -> Result<Body<T>, BadBody> {
+    parse(&text(body, content_type, content_encoding)?)
+}
+
+/// The text of a body.
+///
+/// # Errors
+/// [`BadBody`] if it can never be one.
+pub fn text<'a>(
+    body: &'a [u8],
+    content_type: Option<&str>,
+    content_encoding: Option<&str>,
+) -> Result<Cow<'a, str>, BadBody> {
     let Encodings {
         compressions,
         charset: by_encoding,
@@ -84,12 +96,27 @@ pub fn read<T: DeserializeOwned>(
         plain = Cow::Owned(inflate(*compression, &plain)?);
     }
     // A byte order mark says more than a label.
-    let (text, used, damaged) = charset.unwrap_or(UTF_8).decode(&plain);
+    let charset = charset.unwrap_or(UTF_8);
+    let (text, used, damaged) = match plain {
+        Cow::Borrowed(plain) => charset.decode(plain),
+        Cow::Owned(plain) => {
+            let (text, used, damaged) = charset.decode(&plain);
+            (Cow::Owned(text.into_owned()), used, damaged)
+        }
+    };
     if damaged {
         return Err(BadBody::NotText(used.name()));
     }
+    Ok(text)
+}
+
+/// Reads the text of a body.
+///
+/// # Errors
+/// [`BadBody`] if it can never be read.
+pub fn parse<T: DeserializeOwned>(text: &str) -> Result<Body<T>, BadBody> {
     let values = survey(text.as_bytes())?;
-    let json = serde_json::from_str(&text).map_err(|error| BadBody::NotJson(error.to_string()))?;
+    let json = serde_json::from_str(text).map_err(|error| BadBody::NotJson(error.to_string()))?;
     Ok(Body {
         json,
         bytes: text.len() + values * VALUE_BYTES,

@@ -11,6 +11,7 @@ use super::{
     body::{self, BadBody, Body},
     date_time::date_time,
     notice::{self, ConnectionChange, Lifecycle, TwinChange},
+    quality::Quality,
     said::{Fields, Said},
 };
 
@@ -25,6 +26,8 @@ pub struct Message {
     pub sequence: i64,
     /// What it takes in memory, in bytes, about.
     pub bytes: usize,
+    /// The event itself, where it may be needed for a letter.
+    pub event: Option<Arc<Event>>,
 }
 
 /// What an event says.
@@ -56,6 +59,8 @@ pub struct Row {
     pub fields: Fields,
     /// When it was so, in milliseconds since 1970.
     pub time_ms: i64,
+    /// How far it can be trusted.
+    pub quality: Quality,
 }
 
 /// A part of a body that does not fit.
@@ -86,6 +91,12 @@ pub enum Undecodable {
         "the body is a JSON {0}; an object of property names and values is needed, or several in an array"
     )]
     NotAnObject(&'static str),
+    /// The mapping of the settings fails for it.
+    #[error("iotHub.messages.mapping fails: {0}")]
+    Unmapped(String),
+    /// What the mapping of the settings gives cannot be written.
+    #[error("what iotHub.messages.mapping gives: {0}")]
+    Mapped(Box<Undecodable>),
 }
 
 /// Decodes an event. The device comes from the hub, never from the body. `now_ms` is this moment, in
@@ -94,10 +105,7 @@ pub enum Undecodable {
 /// # Errors
 /// [`Undecodable`] if the event can never be written.
 pub fn decode(event: &Event, settings: &Messages, now_ms: i64) -> Result<Message, Undecodable> {
-    let base = match settings.time {
-        ValueTime::Processing => now_ms,
-        ValueTime::Enqueued | ValueTime::Body | ValueTime::Property => event.enqueued_ms,
-    };
+    let base = base(event, settings, now_ms);
     let (device, content, bytes) = match &event.source {
         MessageSource::Telemetry => {
             let device = event.device.as_deref().ok_or(Undecodable::NoDevice)?;
@@ -124,7 +132,40 @@ pub fn decode(event: &Event, settings: &Messages, now_ms: i64) -> Result<Message
         content,
         sequence: event.sequence,
         bytes,
+        event: None,
     })
+}
+
+/// Decodes a telemetry event by the text that the mapping of the settings has made of its body.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_mapped(
+    event: &Event,
+    text: &str,
+    settings: &Messages,
+    now_ms: i64,
+) -> Result<Message, Undecodable> {
+    let base = base(event, settings, now_ms);
+    let device = event.device.as_deref().ok_or(Undecodable::NoDevice)?;
+    let mapped = |fault| Undecodable::Mapped(Box::new(fault));
+    let Body { json, bytes } = body::parse(text).map_err(|bad| mapped(bad.into()))?;
+    let telemetry = telemetry(event, json, settings, base).map_err(mapped)?;
+    Ok(Message {
+        thing: device.into(),
+        content: Content::Telemetry(telemetry),
+        sequence: event.sequence,
+        bytes,
+        event: None,
+    })
+}
+
+/// The time of values that have none of their own.
+fn base(event: &Event, settings: &Messages, now_ms: i64) -> i64 {
+    match settings.time {
+        ValueTime::Processing => now_ms,
+        ValueTime::Enqueued | ValueTime::Body | ValueTime::Property => event.enqueued_ms,
+    }
 }
 
 fn read<T: DeserializeOwned>(event: &Event) -> Result<Body<T>, BadBody> {
@@ -179,6 +220,20 @@ fn telemetry(
                 None => telemetry.wrong.push(no_time(field.to_owned())),
             }
         }
+        let mut quality = Quality::default();
+        if let Some(field) = &settings.quality_field
+            && let Some(place) = fields.iter().position(|(name, _)| name == field)
+        {
+            let (_, own) = fields.remove(place);
+            quality = Quality::read(&own).unwrap_or(Quality::Unknown);
+            if Quality::read(&own).is_none() {
+                telemetry.wrong.push(Wrong {
+                    name: field.clone(),
+                    wanted: "STRING",
+                    needed: "GOOD, BAD, UNKNOWN, OUT_OF_RANGE or UNVERIFIED_SOURCE; UNKNOWN is taken",
+                });
+            }
+        }
         let fields = match event.module.as_deref() {
             None => fields,
             Some(module) => fields
@@ -186,7 +241,11 @@ fn telemetry(
                 .map(|(name, value)| (format!("{module}::{name}"), value))
                 .collect(),
         };
-        telemetry.rows.push(Row { fields, time_ms });
+        telemetry.rows.push(Row {
+            fields,
+            time_ms,
+            quality,
+        });
         // What has no time of its own comes a millisecond after what stands before it: the platform
         // keeps one value of a property for each time.
         time_ms = time_ms.saturating_add(1);

@@ -6,11 +6,13 @@
 mod twin;
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use alwayson::{InfoTable, Request, Value};
+use iothub::Event;
 use tokio::time::{Instant, sleep};
 
 use super::{
@@ -18,10 +20,11 @@ use super::{
     decode::{Content, Message, Wrong},
     definition::{Definitions, Unfit},
     lane::Batch,
+    letter::Passed,
     map::{self, Mapped, PropertyValue},
     notice::Lifecycle,
-    pass::{Detail, HUB, Pass, Reason, shown},
-    request::{parts, request},
+    pass::{Detail, HUB, Pass, Reason, Why, shown},
+    request::{Set, parts, request},
     shadow::Shadow,
 };
 use crate::platform::{Asked, Kind, Unwritten};
@@ -73,8 +76,10 @@ impl Known {
 pub struct Delivered {
     /// Its Thing.
     pub thing: Arc<str>,
-    /// The sequence numbers of its messages.
+    /// The sequence numbers of its messages that are settled.
     pub sequences: Vec<i64>,
+    /// Messages that are settled once their letters are stored.
+    pub passed: Vec<Passed>,
     /// What was learned of the Thing.
     pub known: Option<Known>,
     /// What the hub has said of it.
@@ -96,23 +101,32 @@ pub async fn deliver(ingress: Arc<Ingress>, batch: Batch) -> Delivered {
         known,
         mut shadow,
     } = batch;
-    let sequences = messages.iter().map(|message| message.sequence).collect();
     let delivery = Delivery {
         ingress,
         thing: thing.clone(),
         unanswered: Mutex::default(),
+        faults: Mutex::default(),
     };
-    let (known, rows) = delivery.map(&messages, known, &mut shadow).await;
-    // Only their values are needed from here on: on a slow platform these are the most of what lies in
-    // memory.
-    drop(messages);
-    let rows = std::iter::once(again).chain(rows).collect();
-    let written = delivery.write(rows).await;
+    let (known, sets) = delivery.map(&messages, known, &mut shadow).await;
+    let sequences = messages.iter().map(|message| message.sequence).collect();
+    // Only their values are needed from here on, and events for letters: on a slow platform these are the
+    // most of what lies in memory. Not collected, which could keep the room of the messages.
+    let mut events = Vec::new();
+    events.extend(messages.into_iter().filter_map(|message| message.event));
+    let again = Set {
+        from: None,
+        values: again,
+    };
+    let written = delivery.write(std::iter::once(again).chain(sets)).await;
     let unanswered = delivery.unanswered.into_inner();
     let unanswered = unanswered.unwrap_or_else(PoisonError::into_inner);
+    let faults = delivery.faults.into_inner();
+    let faults = faults.unwrap_or_else(PoisonError::into_inner);
+    let (sequences, passed) = sorted(sequences, events, faults);
     Delivered {
         thing,
         sequences,
+        passed,
         known,
         shadow,
         newest: if in_doubt || !unanswered.is_empty() {
@@ -124,10 +138,34 @@ pub async fn deliver(ingress: Arc<Ingress>, batch: Batch) -> Delivered {
     }
 }
 
+/// What is wrong with messages: sequence number → reasons.
+type Faults = BTreeMap<i64, Vec<Arc<Why>>>;
+
+/// Messages that are settled, by their numbers, and those that need a letter. Both are in order.
+fn sorted(
+    mut sequences: Vec<i64>,
+    events: Vec<Arc<Event>>,
+    mut faults: Faults,
+) -> (Vec<i64>, Vec<Passed>) {
+    let events = events.into_iter();
+    let passed = events.filter_map(|event| {
+        let why = faults.remove(&event.sequence)?;
+        Some(Passed { event, why })
+    });
+    let passed: Vec<Passed> = passed.collect();
+    if !passed.is_empty() {
+        sequences.retain(|sequence| {
+            let found = passed.binary_search_by_key(sequence, |one| one.event.sequence);
+            found.is_err()
+        });
+    }
+    (sequences, passed)
+}
+
 /// The last value of each property.
-fn newest(written: Vec<Vec<PropertyValue>>) -> Vec<PropertyValue> {
+fn newest(written: Vec<Set>) -> Vec<PropertyValue> {
     let mut last = std::collections::HashMap::new();
-    for value in written.into_iter().flatten() {
+    for value in written.into_iter().flat_map(|set| set.values) {
         last.insert(value.name.clone(), value);
     }
     last.into_values().collect()
@@ -156,38 +194,42 @@ struct Delivery {
     thing: Arc<str>,
     /// Nodes that have not answered a write.
     unanswered: Mutex<Vec<Arc<str>>>,
+    /// What is wrong with the messages; empty if letters are not wanted.
+    faults: Mutex<Faults>,
 }
 
 impl Delivery {
-    /// What the messages make of the Thing's properties, in rows of values that belong together.
+    /// What the messages make of the Thing's properties, in sets of values that belong together.
     async fn map(
         &self,
         messages: &[Message],
         known: Option<Known>,
         shadow: &mut Shadow,
-    ) -> (Option<Known>, Vec<Vec<PropertyValue>>) {
+    ) -> (Option<Known>, Vec<Set>) {
         let writes = |one: &&Message| !matches!(one.content, Content::Lifecycle(_));
-        let count = messages.iter().filter(writes).count();
-        let (known, telemetry) = match count {
-            0 => (known, Vec::new()),
-            _ => self.telemetry(messages, known).await,
+        let (known, telemetry) = if messages.iter().any(|one| writes(&one)) {
+            self.telemetry(messages, known).await
+        } else {
+            (known, Vec::new())
         };
         if matches!(known, Some(Known::Missing(_))) {
-            self.pass_missing(count);
+            let writing = messages.iter().filter(writes);
+            self.pass_missing(writing.map(|message| message.sequence));
         }
         let mut telemetry = telemetry.into_iter();
-        let mut rows = Vec::new();
+        let mut sets = Vec::new();
         for message in messages {
             let telemetry = telemetry.next().unwrap_or_default();
             let mapped = match (&message.content, &known) {
                 (Content::Lifecycle(lifecycle), _) => {
-                    self.fire(lifecycle).await;
+                    self.fire(message.sequence, lifecycle).await;
                     shadow.forget();
                     continue;
                 }
                 (Content::Telemetry(_), _) => telemetry,
                 (Content::Twin(change), Some(Known::Definitions(definitions))) => {
-                    self.twin(change, definitions, shadow).await
+                    let sequence = message.sequence;
+                    self.twin(sequence, change, definitions, shadow).await
                 }
                 (Content::Connection(change), Some(Known::Definitions(definitions))) => {
                     match &self.ingress.messages.connection_property {
@@ -199,10 +241,12 @@ impl Delivery {
                 }
                 (Content::Twin(_) | Content::Connection(_), _) => continue,
             };
-            rows.extend(mapped.rows);
-            self.pass_wrong(&mapped.wrong);
+            let from = Some(message.sequence);
+            let rows = mapped.rows.into_iter();
+            sets.extend(rows.map(|values| Set { from, values }));
+            self.pass_wrong(message.sequence, &mapped.wrong);
         }
-        (known, rows)
+        (known, sets)
     }
 
     /// What is known of the Thing, as fresh as these messages need it, and what that makes of their
@@ -245,7 +289,7 @@ impl Delivery {
     }
 
     /// Fires the event by which PTC's connector tells that a device was created or deleted.
-    async fn fire(&self, lifecycle: &Lifecycle) {
+    async fn fire(&self, sequence: i64, lifecycle: &Lifecycle) {
         let Lifecycle { status, twin } = lifecycle;
         let data = InfoTable::one_row([
             ("deviceId", Value::string(self.thing.as_ref())),
@@ -262,7 +306,7 @@ impl Delivery {
                 "{HUB} does not take AzureThingLifecycleEvent ({status} of {}): {refusal}",
                 self.thing
             );
-            self.pass(Reason::Internal, message, Detail::None);
+            self.pass([sequence], Reason::Internal, message, Detail::None);
         }
     }
 
@@ -280,16 +324,16 @@ impl Delivery {
         }
     }
 
-    /// Writes rows of values in order; a refused request is halved until the row at fault stands alone,
+    /// Writes sets of values in order; a refused request is halved until the set at fault stands alone,
     /// so that it takes no other with it. Gives back what was written.
-    async fn write(&self, rows: Vec<Vec<PropertyValue>>) -> Vec<Vec<PropertyValue>> {
+    async fn write(&self, sets: impl Iterator<Item = Set>) -> Vec<Set> {
         let mut written = Vec::new();
-        let mut todo = parts(rows);
+        let mut todo = parts(sets);
         // The first is taken first.
         todo.reverse();
         let mut patience = Patience::FULL;
         while let Some(mut part) = todo.pop() {
-            let values: usize = part.iter().map(Vec::len).sum();
+            let values: usize = part.iter().map(|set| set.values.len()).sum();
             let request = &request(&self.thing, &part, self.ingress.write);
             let write = move || async move {
                 let asked = self.ingress.platform.ask(Kind::Write, request).await;
@@ -306,7 +350,7 @@ impl Delivery {
                 written.append(&mut part);
                 continue;
             };
-            // The Thing is found to be the cause: looking for the row must not take as long again.
+            // The Thing is found to be the cause: looking for the set must not take as long again.
             patience = Patience::NONE;
             if part.len() > 1 {
                 let rest = part.split_off(part.len() / 2);
@@ -317,8 +361,9 @@ impl Delivery {
                     "the platform refuses values of Thing {}: {refusal}",
                     self.thing
                 );
-                let refused = Detail::refused(part.iter().flatten());
-                self.pass(Reason::WriteProperty, message, refused);
+                let refused = Detail::refused(part.iter().flat_map(|set| &set.values));
+                let from = part.iter().filter_map(|set| set.from);
+                self.pass(from, Reason::WriteProperty, message, refused);
             }
         }
         written
@@ -367,7 +412,8 @@ impl Delivery {
         }
     }
 
-    fn pass_missing(&self, messages: usize) {
+    fn pass_missing(&self, sequences: impl Iterator<Item = i64> + Clone) {
+        let messages = sequences.clone().count();
         let message = format!(
             "no Thing {} that accepts the telemetry of this device; {messages} message(s) passed",
             self.thing
@@ -375,10 +421,10 @@ impl Delivery {
         for _ in 1..messages {
             self.ingress.passes.count(Reason::ThingNotFound);
         }
-        self.pass(Reason::ThingNotFound, message, Detail::None);
+        self.pass(sequences, Reason::ThingNotFound, message, Detail::None);
     }
 
-    fn pass_wrong(&self, wrong: &[Wrong]) {
+    fn pass_wrong(&self, sequence: i64, wrong: &[Wrong]) {
         if wrong.is_empty() {
             return;
         }
@@ -395,15 +441,30 @@ impl Delivery {
             wrong.len(),
             list.collect::<Vec<_>>().join(", ")
         );
-        self.pass(Reason::Protocol, message, Detail::wrong(wrong));
+        self.pass([sequence], Reason::Protocol, message, Detail::wrong(wrong));
     }
 
-    fn pass(&self, reason: Reason, message: String, detail: Detail) {
-        self.ingress.passes.pass(Pass {
+    /// Passes the messages of these sequence numbers, or values of theirs.
+    fn pass(
+        &self,
+        sequences: impl IntoIterator<Item = i64>,
+        reason: Reason,
+        message: String,
+        detail: Detail,
+    ) {
+        let pass = Pass {
             reason,
             thing: self.thing.to_string(),
             message,
             detail,
-        });
+        };
+        if self.ingress.letters.is_some() {
+            let why = Arc::new(Why::from(&pass));
+            let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+            for sequence in sequences {
+                faults.entry(sequence).or_default().push(why.clone());
+            }
+        }
+        self.ingress.passes.pass(pass);
     }
 }

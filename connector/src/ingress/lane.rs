@@ -126,6 +126,7 @@ impl Lanes {
         let Delivered {
             thing,
             sequences: _,
+            passed: _,
             known,
             shadow,
             unanswered,
@@ -223,6 +224,7 @@ mod tests {
             content: Content::Telemetry(super::super::decode::Telemetry::default()),
             sequence,
             bytes,
+            event: None,
         }
     }
 
@@ -230,6 +232,7 @@ mod tests {
         Delivered {
             thing: thing.clone(),
             sequences: Vec::new(),
+            passed: Vec::new(),
             known: None,
             shadow: Shadow::default(),
             unanswered: Vec::new(),
@@ -301,6 +304,7 @@ mod tests {
             name: name.into(),
             value: alwayson::Value::Integer(number),
             time_ms: i64::from(number),
+            quality: crate::ingress::quality::Quality::Good,
         };
         let begun = Instant::now();
         let node: Arc<str> = "node".into();

@@ -9,6 +9,7 @@ use super::{
     decode::{Telemetry, Wrong},
     definition::{Definitions, Property, Unfit, mark},
     notice::{ConnectionChange, TwinChange},
+    quality::Quality,
     twin::{Part, Twin},
     value::value,
 };
@@ -22,6 +23,8 @@ pub struct PropertyValue {
     pub value: Value,
     /// When it was so, in milliseconds since 1970.
     pub time_ms: i64,
+    /// How far it can be trusted.
+    pub quality: Quality,
 }
 
 /// The values of one message.
@@ -37,7 +40,13 @@ pub struct Mapped {
 
 impl Mapped {
     /// Adds a value to the last row, or to what does not fit.
-    fn put(&mut self, name: &str, json: &Json, time_ms: i64, definitions: &Definitions) {
+    fn put(
+        &mut self,
+        name: &str,
+        json: &Json,
+        (time_ms, quality): (i64, Quality),
+        definitions: &Definitions,
+    ) {
         let Some(Property { written, base_type }) = definitions.find(name) else {
             self.unfit.unknown |= mark(name);
             return;
@@ -48,6 +57,7 @@ impl Mapped {
                     name: written.clone(),
                     value,
                     time_ms,
+                    quality,
                 };
                 match self.rows.last_mut() {
                     Some(row) => row.push(value),
@@ -76,7 +86,7 @@ pub fn telemetry(telemetry: &Telemetry, definitions: &Definitions) -> Mapped {
     for row in &telemetry.rows {
         mapped.rows.push(Vec::with_capacity(row.fields.len()));
         for (name, json) in &row.fields {
-            mapped.put(name, json, row.time_ms, definitions);
+            mapped.put(name, json, (row.time_ms, row.quality), definitions);
         }
     }
     mapped
@@ -106,7 +116,8 @@ pub fn twin(change: &TwinChange, twin: &Twin, parts: &[Part], definitions: &Defi
     for part in parts {
         let name = property(change.module.as_deref(), part.property());
         let json = Json::Object(twin.part(*part).clone());
-        mapped.put(&name, &json, change.time_ms, definitions);
+        let told = (change.time_ms, Quality::Good);
+        mapped.put(&name, &json, told, definitions);
     }
     mapped
 }
@@ -122,7 +133,8 @@ pub fn connection(change: &ConnectionChange, name: &str, definitions: &Definitio
         (Some(BaseType::String | BaseType::Text), false) => Json::from("disconnected"),
         (_, connected) => Json::from(connected),
     };
-    mapped.put(&name, &json, change.time_ms, definitions);
+    let told = (change.time_ms, Quality::Good);
+    mapped.put(&name, &json, told, definitions);
     mapped
 }
 
@@ -139,6 +151,7 @@ mod tests {
         Row {
             fields: fields.into_iter().collect(),
             time_ms,
+            quality: Quality::Good,
         }
     }
 
@@ -147,6 +160,7 @@ mod tests {
             name: name.into(),
             value,
             time_ms,
+            quality: Quality::Good,
         }
     }
 

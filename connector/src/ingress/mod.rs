@@ -4,6 +4,8 @@
 //! `decode` reads the body ([`body`]) of what devices say and of the hub's own notices ([`notice`]); `map`
 //! turns it into values ([`value`], [`date_time`]) of the types that the Thing defines ([`definition`]).
 //!
+//! Where the settings have a program in jq, it stands before `decode` ([`mapping`]).
+//!
 //! One task per partition ([`partition`]) owns everything of that partition: the link, the lanes, the
 //! low-water mark and the claim. Nothing is shared between partitions but the platform's nodes.
 
@@ -13,12 +15,15 @@ mod decode;
 mod definition;
 mod delivery;
 mod lane;
+mod letter;
 mod low_water;
 mod map;
+pub mod mapping;
 mod memory;
 mod notice;
 mod partition;
 mod pass;
+mod quality;
 mod quota;
 mod readers;
 mod request;
@@ -29,6 +34,7 @@ mod twin;
 mod value;
 
 pub use definition::Shapes;
+pub use letter::{BlobShelf, DeadLetters, FileShelf, Shelf};
 pub use low_water::Mark;
 pub use memory::Memory;
 pub use pass::Passes;
@@ -43,6 +49,8 @@ pub struct Ingress {
     pub twins: std::sync::Arc<dyn iothub::TwinReader>,
     /// How messages become values.
     pub messages: std::sync::Arc<connector_config::Messages>,
+    /// What is made of telemetry bodies before that, if the settings say so.
+    pub mapping: Option<mapping::Mapping>,
     /// Where values go.
     pub platform: std::sync::Arc<dyn crate::platform::Destination>,
     /// By which service values are written.
@@ -60,6 +68,8 @@ pub struct Ingress {
     pub memory: Memory,
     /// Where passed events are reported.
     pub passes: Passes,
+    /// Where the letters of passed events go, if they are wanted.
+    pub letters: Option<DeadLetters>,
     /// What is counted.
     pub metrics: crate::metrics::Metrics,
     /// Where trouble is told.

@@ -3,32 +3,32 @@
 //! Nothing here waits for one thing alone: while the store of checkpoints, the hub or the platform does
 //! not answer, the others go on.
 
+mod after;
 mod ahead;
 mod checkpoint;
+mod open;
 mod pace;
+mod passed;
+mod received;
 mod wake;
 mod watchdog;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use connector_config::{ReportClass, StartPosition};
+use connector_config::StartPosition;
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use iothub::{Batches, Epoch, Event, HubError, PartitionId, Position};
+use iothub::{Epoch, HubError, PartitionId};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Ingress,
-    decode::{Undecodable, decode},
     delivery::{Delivered, deliver},
     lane::Lanes,
     low_water::{LowWater, Mark},
-    pass::{Detail, Pass, Reason},
+    mapping::Link,
 };
-use crate::{
-    claim::{Claim, ClaimError},
-    report::{Part, Trouble},
-};
+use crate::{claim::Claim, report::Part};
 
 use ahead::Ahead;
 use checkpoint::{Checkpoints, Stored};
@@ -52,10 +52,6 @@ const SETTLE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(500);
 /// The hub's return is noticed within this.
 const MAX_PAUSE: Duration = Duration::from_secs(15);
-/// Somebody else reads this consumer group: wait before trying again, never raise the epoch.
-const TAKEN_PAUSE: Duration = Duration::from_secs(60);
-/// Pause before the store is asked again whose a claim is.
-const PROVE: Duration = Duration::from_secs(2);
 /// Any single call to the hub or the claim store.
 const CALL: Duration = Duration::from_secs(30);
 
@@ -73,6 +69,7 @@ pub async fn run(ingress: Arc<Ingress>, claim: Box<dyn Claim>, stop: Cancellatio
         due: Instant::now() + CHECKPOINT,
         lanes: Lanes::default(),
         in_flight: FuturesUnordered::new(),
+        letters: FuturesUnordered::new(),
         fence: Some(fence),
         start: ingress.start,
         pace: ingress.catch_up.map(Pace::new),
@@ -102,6 +99,9 @@ struct Reader {
     low: LowWater,
     lanes: Lanes,
     in_flight: FuturesUnordered<BoxFuture<'static, Delivered>>,
+    /// Passed events, by sequence number, whose letters are on their way. Beside the lanes: what is passed
+    /// holds up neither its own Thing nor others.
+    letters: FuturesUnordered<BoxFuture<'static, i64>>,
     /// How long the earlier owner may still be writing once it is evicted; `None` when that is over.
     fence: Option<Duration>,
     /// Where reading begins without a position.
@@ -166,186 +166,24 @@ impl Reader {
         }
     }
 
-    /// What the end of a link means: how long to wait before the next (`None`: as usual), or that there
-    /// is no next.
-    async fn after(&mut self, end: End, stop: &CancellationToken) -> Result<Option<Duration>, End> {
-        let partition = self.id.as_str().to_owned();
-        let error = match end {
-            End::Stopped | End::ClaimLost => return Err(end),
-            End::StoodStill(still) => {
-                // Before anything else: nothing that was read before may be sent by a process that has
-                // perhaps been replaced.
-                self.drop_unsent();
-                tracing::warn!(
-                    partition,
-                    seconds = still.as_secs_f32(),
-                    "the process stood still; reading again from what was settled"
-                );
-                return self.prove(stop).await.map(|()| Some(Duration::ZERO));
-            }
-            End::Resized => return Ok(Some(Duration::ZERO)),
-            End::Failed(error) => error,
-        };
-        match &error {
-            HubError::Evicted { .. } | HubError::LowerEpoch { .. } => {
-                match self.confirm().await {
-                    Err(ClaimError::Lost) => return Err(End::ClaimLost),
-                    Ok(()) => {}
-                    Err(ClaimError::Unavailable(_)) => {
-                        // Perhaps another member has taken over and writes what came later.
-                        self.drop_unsent();
-                        self.prove(stop).await?;
-                    }
-                }
-                let message = format!(
-                    "partition {partition} is read by another program on the same consumer group; give \
-                     this connector a consumer group of its own"
-                );
-                let trouble = Trouble::new(ReportClass::User, "ConsumerGroupTaken", message);
-                self.ingress.reporter.trouble(Part::Ingress, trouble);
-                Ok(Some(TAKEN_PAUSE))
-            }
-            HubError::PositionRefused { .. } => {
-                tracing::error!(
-                    partition, position = ?self.position, %error,
-                    "the hub no longer has the position; starting at the earliest event it keeps"
-                );
-                // What was read before belongs to the old stream, whose positions mean nothing in the new.
-                if let Some(end) = self.settle_all(stop).await {
-                    return match end {
-                        End::Stopped | End::ClaimLost => Err(end),
-                        End::StoodStill(_) | End::Resized | End::Failed(_) => {
-                            Box::pin(self.after(end, stop)).await
-                        }
-                    };
-                }
-                self.position = None;
-                self.checkpoints.forget();
-                self.low = LowWater::after(None);
-                // "Latest" would skip what is still there.
-                self.start = StartPosition::Earliest;
-                Ok(None)
-            }
-            error => {
-                tracing::warn!(partition, %error, "the link to the partition failed; opening it again");
-                match self.confirm().await {
-                    Err(ClaimError::Lost) => Err(End::ClaimLost),
-                    // Without the store nobody can have taken over, but if it is out of reach for this
-                    // pod alone; then the hub refuses us while the other reads.
-                    Ok(()) | Err(ClaimError::Unavailable(_)) => Ok(None),
-                }
-            }
-        }
-    }
-
     /// Forgets what is read and not settled; it is read again after the mark.
     fn drop_unsent(&mut self) {
         self.in_flight.clear();
+        self.letters.clear();
         self.lanes.clear();
         self.batches.clear();
         self.low.drop_unsettled();
         self.position = self.low.mark().cloned();
     }
 
-    /// Waits until the claim is known to be ours: nothing may be read or sent before.
-    async fn prove(&mut self, stop: &CancellationToken) -> Result<(), End> {
-        loop {
-            let error = match self.confirm().await {
-                Ok(()) => return Ok(()),
-                Err(ClaimError::Lost) => return Err(End::ClaimLost),
-                Err(ClaimError::Unavailable(error)) => error,
-            };
-            let partition = self.id.as_str();
-            tracing::warn!(partition, error, "waiting to learn whose the partition is");
-            tokio::select! {
-                () = stop.cancelled() => return Err(End::Stopped),
-                () = sleep(PROVE) => {}
-            }
-        }
-    }
-
-    /// Whether the claim still names us. An answer from before a pause of the process says nothing.
-    async fn confirm(&mut self) -> Result<(), ClaimError> {
-        loop {
-            tokio::select! {
-                biased;
-                _ = self.wake.stood_still() => {}
-                confirmed = self.checkpoints.confirm() => return confirmed,
-            }
-        }
-    }
-
-    async fn start_position(&mut self) -> Result<Position, End> {
-        if let Some(mark) = &self.position {
-            return Ok(Position::After(iothub::Offset::new(mark.offset.as_ref())));
-        }
-        match self.start {
-            StartPosition::Earliest => Ok(Position::Earliest),
-            StartPosition::Latest => {
-                // Resolved once and stored before reading: a crash before the first checkpoint must
-                // not move "latest" past what has arrived since.
-                let source = self.ingress.source.clone();
-                let now = source.properties(&self.id).await.map_err(End::Failed)?;
-                if now.last_offset.as_str().is_empty() {
-                    return Ok(Position::Earliest);
-                }
-                let mark = Mark {
-                    offset: now.last_offset.as_str().into(),
-                    sequence: now.last_sequence,
-                    enqueued_ms: now.last_enqueued_ms,
-                };
-                self.low = LowWater::after(Some(mark.clone()));
-                match self.checkpoints.store(&mark).await {
-                    Stored::Yes => {}
-                    Stored::ClaimLost => return Err(End::ClaimLost),
-                    Stored::Failed => {
-                        let what = "storing where reading begins".into();
-                        return Err(End::Failed(HubError::TimedOut { what }));
-                    }
-                }
-                self.position = Some(mark.clone());
-                Ok(Position::After(iothub::Offset::new(mark.offset.as_ref())))
-            }
-        }
-    }
-
-    /// Opens a link, while the lanes go on.
-    async fn open(&mut self, stop: &CancellationToken) -> Result<Box<dyn Batches>, End> {
-        let late = |_| {
-            End::Failed(HubError::TimedOut {
-                what: "opening a partition".into(),
-            })
-        };
-        let position = tokio::select! {
-            () = stop.cancelled() => return Err(End::Stopped),
-            position = timeout(CALL, self.start_position()) => position.map_err(late)??,
-        };
-        // Without a position nothing was read, so nothing can have been sent meanwhile.
-        self.wake.rest();
-        let (source, id, epoch) = (self.ingress.source.clone(), self.id.clone(), self.epoch);
-        let room = self.ingress.memory.on_the_way();
-        let ahead = self.ahead.open(Instant::now(), room);
-        let opening = async move { source.open(&id, position, epoch, ahead).await };
-        let opening = timeout(CALL, opening);
-        let opened = self.settle_while(opening, stop).await?;
-        let link = opened.map_err(late)?.map_err(End::Failed)?;
-        if let Some(fence) = self.fence {
-            // Attached: the earlier owner is evicted. What it still has in flight at the platform is
-            // answered or given up after one request time-out.
-            self.settle_while(sleep(fence), stop).await?;
-            self.fence = None;
-        }
-        Ok(link)
-    }
-
     async fn read(&mut self, stop: &CancellationToken, pause: &mut Duration) -> End {
         let mut link = match self.open(stop).await {
-            Ok(link) => link,
+            Ok(link) => Link::new(link, self.ingress.mapping.clone()),
             Err(end) => return end,
         };
         *pause = PAUSE;
         self.ingress.reporter.well(Part::Ingress);
-        let end = self.pump(link.as_mut(), stop).await;
+        let end = self.pump(&mut link, stop).await;
         // Beside everything else: a peer that does not answer must not delay what comes next.
         tokio::spawn(async move {
             if timeout(CALL, link.close()).await.is_err() {
@@ -355,7 +193,7 @@ impl Reader {
         end
     }
 
-    async fn pump(&mut self, link: &mut dyn Batches, stop: &CancellationToken) -> End {
+    async fn pump(&mut self, link: &mut Link, stop: &CancellationToken) -> End {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut dog = Watchdog::new(Instant::now());
@@ -377,7 +215,7 @@ impl Reader {
                 },
                 _ = tick.tick() => {
                     let now = Instant::now();
-                    if full || room == 0 {
+                    if full || room == 0 || link.is_mapping() {
                         dog.heard(now);
                     }
                     if let Some(what) = self.look_after(&mut dog, now) {
@@ -387,11 +225,14 @@ impl Reader {
                 Some(done) = self.in_flight.next(), if !self.in_flight.is_empty() => {
                     self.settled(done);
                 }
-                events = link.next(room), if !full && room > 0 => match events {
-                    Ok(events) => {
+                Some(sequence) = self.letters.next(), if !self.letters.is_empty() => {
+                    self.settle(&[sequence]);
+                }
+                batch = link.next(room), if !full && room > 0 => match batch {
+                    Ok(batch) => {
                         let now = Instant::now();
                         dog.heard(now);
-                        self.received(&events, now);
+                        self.received(batch, now);
                         if self.ahead.is_off(now, self.ingress.memory.on_the_way()) {
                             return End::Resized;
                         }
@@ -424,70 +265,6 @@ impl Reader {
         dog.dead(now, received, seen.as_ref())
     }
 
-    fn received(&mut self, events: &[Event], now: Instant) {
-        let partition = self.id.as_str();
-        let metrics = &self.ingress.metrics;
-        // The wall clock, only where the settings ask for it, and for a metric.
-        let now_ms = jiff::Timestamp::now().as_millisecond();
-        metrics.batch(partition, events, now_ms);
-        self.ahead.received(events);
-        if let Some(bytes) = self.ahead.event() {
-            self.ingress.memory.has_event(bytes);
-        }
-        self.batches
-            .extend(events.last().map(|last| (last.sequence, now)));
-        if let Some(pace) = &mut self.pace {
-            pace.took(events.len());
-        }
-        for event in events {
-            if let Some(last) = &self.position {
-                let missing = event.sequence - last.sequence - 1;
-                if missing > 0 {
-                    tracing::error!(
-                        partition,
-                        after = last.sequence,
-                        missing,
-                        "events are missing: the hub no longer keeps them, or never delivered them"
-                    );
-                    metrics
-                        .gaps
-                        .with_label_values(&[partition])
-                        .inc_by(missing.unsigned_abs());
-                }
-                if missing < 0 {
-                    // Delivered again by the hub; the first arrival has its place already.
-                    continue;
-                }
-            }
-            let mark = Mark {
-                offset: event.partition_offset.as_str().into(),
-                sequence: event.sequence,
-                enqueued_ms: event.enqueued_ms,
-            };
-            self.position = Some(mark.clone());
-            match decode(event, &self.ingress.messages, now_ms) {
-                Ok(message) => {
-                    self.low.admit(mark, message.bytes, now);
-                    self.lanes.push(message);
-                }
-                Err(fault) => {
-                    self.low.admit(mark, event.body.len(), now);
-                    let reason = match fault {
-                        Undecodable::Kind(_) => Reason::Kind,
-                        _ => Reason::Protocol,
-                    };
-                    self.ingress.passes.pass(Pass {
-                        reason,
-                        thing: event.device.clone().unwrap_or_default(),
-                        message: fault.to_string(),
-                        detail: Detail::None,
-                    });
-                    self.low.settle(event.sequence);
-                }
-            }
-        }
-    }
-
     fn fill(&mut self) {
         while self.in_flight.len() < IN_FLIGHT {
             let Some(batch) = self.lanes.take() else {
@@ -498,12 +275,19 @@ impl Reader {
         }
     }
 
-    fn settled(&mut self, done: Delivered) {
-        for sequence in &done.sequences {
+    fn settled(&mut self, mut done: Delivered) {
+        for passed in std::mem::take(&mut done.passed) {
+            self.post(done.thing.clone(), passed);
+        }
+        self.settle(&done.sequences);
+        self.lanes.done(done, Instant::now());
+    }
+
+    fn settle(&mut self, sequences: &[i64]) {
+        for sequence in sequences {
             self.low.settle(*sequence);
         }
         let now = Instant::now();
-        self.lanes.done(done, now);
         let mark = self.low.mark().map_or(i64::MIN, |mark| mark.sequence);
         while let Some((last, received)) = self.batches.front()
             && *last <= mark
@@ -533,22 +317,30 @@ impl Reader {
                 Some(done) = self.in_flight.next(), if !self.in_flight.is_empty() => {
                     self.settled(done);
                 }
+                Some(sequence) = self.letters.next(), if !self.letters.is_empty() => {
+                    self.settle(&[sequence]);
+                }
             }
         }
     }
 
-    /// Keeps the lanes going until they are empty, unless something ends that.
+    /// Keeps the lanes going until they are empty and no letter is waited for, unless something ends that.
     async fn settle_all(&mut self, stop: &CancellationToken) -> Option<End> {
         loop {
             self.fill();
-            if self.in_flight.is_empty() {
+            if self.in_flight.is_empty() && self.letters.is_empty() {
                 return None;
             }
             tokio::select! {
                 biased;
                 still = self.wake.stood_still() => return Some(End::StoodStill(still)),
                 () = stop.cancelled() => return Some(End::Stopped),
-                Some(done) = self.in_flight.next() => self.settled(done),
+                Some(done) = self.in_flight.next(), if !self.in_flight.is_empty() => {
+                    self.settled(done);
+                }
+                Some(sequence) = self.letters.next(), if !self.letters.is_empty() => {
+                    self.settle(&[sequence]);
+                }
             }
         }
     }

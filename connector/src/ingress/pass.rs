@@ -6,7 +6,7 @@ use alwayson::{BaseType, Field, InfoTable, Request, Value};
 use serde_json::{Map, Value as Json};
 use tokio::{sync::mpsc, time::Instant};
 
-use super::{decode::Wrong, map::PropertyValue, quota::Quota};
+use super::{decode::Wrong, map::PropertyValue, quality::Quality, quota::Quota};
 use crate::{
     metrics::Metrics,
     platform::{Destination, Kind},
@@ -48,7 +48,9 @@ impl Reason {
         }
     }
 
-    fn label(self) -> &'static str {
+    /// The word for it in metrics and letters.
+    #[must_use]
+    pub fn label(self) -> &'static str {
         match self {
             Self::ThingNotFound => "thing_not_found",
             Self::Protocol => "protocol",
@@ -72,6 +74,34 @@ pub struct Pass {
     pub detail: Detail,
 }
 
+/// Why an event was passed, as its letter says it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Why {
+    /// The reason.
+    pub reason: Reason,
+    /// In words: those of the report.
+    pub message: String,
+    /// The values at fault.
+    pub values: Vec<String>,
+}
+
+impl From<&Pass> for Why {
+    fn from(pass: &Pass) -> Self {
+        let mut values: Vec<String> = match &pass.detail {
+            Detail::None => Vec::new(),
+            Detail::Wrong(wrong) => wrong.keys().cloned().collect(),
+            Detail::Refused(values) => values.iter().map(|(name, ..)| name.clone()).collect(),
+        };
+        values.sort();
+        values.dedup();
+        Self {
+            reason: pass.reason,
+            message: pass.message.clone(),
+            values,
+        }
+    }
+}
+
 /// What a report says beyond its words.
 #[derive(Debug, Clone, Default)]
 pub enum Detail {
@@ -80,8 +110,8 @@ pub enum Detail {
     None,
     /// Values of the wrong type: name → type.
     Wrong(Map<String, Json>),
-    /// Values that the platform refuses: name and time.
-    Refused(Vec<(String, i64)>),
+    /// Values that the platform refuses: name, time and quality.
+    Refused(Vec<(String, i64, Quality)>),
 }
 
 impl Detail {
@@ -101,7 +131,7 @@ impl Detail {
         let named = values.take(MAX_NAMED);
         Self::Refused(
             named
-                .map(|value| (shown(&value.name), value.time_ms))
+                .map(|value| (shown(&value.name), value.time_ms, value.quality))
                 .collect(),
         )
     }
@@ -207,18 +237,18 @@ fn table(pass: &Pass, own: &str, id: &str) -> InfoTable {
     InfoTable::one_row(cells)
 }
 
-fn properties(values: &[(String, i64)]) -> InfoTable {
+fn properties(values: &[(String, i64, Quality)]) -> InfoTable {
     let mut table = InfoTable::new([
         Field::new("name", BaseType::String),
         Field::new("timestamp", BaseType::DateTime),
         Field::new("quality", BaseType::String),
     ]);
-    for (name, time_ms) in values {
+    for (name, time_ms, quality) in values {
         // Three cells for three fields always fit.
         let _ = table.push(&[
             Value::string(name.as_str()),
             Value::DateTime(*time_ms),
-            Value::string("good"),
+            Value::string(quality.reported()),
         ]);
     }
     table
@@ -266,11 +296,12 @@ mod tests {
             name: "n".into(),
             value: Value::Integer(1),
             time_ms: 7,
+            quality: Quality::Bad,
         };
         let refused = row(Reason::WriteProperty, Detail::refused([value].iter()));
         assert_eq!(
             refused["properties"]["rows"],
-            json!([{"name": "n", "timestamp": 7, "quality": "good"}])
+            json!([{"name": "n", "timestamp": 7, "quality": "bad"}])
         );
         assert_eq!(refused["ThingName"], "dev");
     }

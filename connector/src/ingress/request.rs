@@ -5,35 +5,44 @@ use connector_config::WriteService;
 
 use super::map::PropertyValue;
 
+/// Values that belong together: of one time, as a rule.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Set {
+    /// Sequence number of the message that they are from; none for what is written again.
+    pub from: Option<i64>,
+    /// The values in order.
+    pub values: Vec<PropertyValue>,
+}
+
 /// Values in one request: a node writes them in a few milliseconds.
 const MAX_VALUES: usize = 500;
 
-/// Rows in order, in parts of at most [`MAX_VALUES`] values; what is empty is left out.
+/// Sets in order, in parts of at most [`MAX_VALUES`] values; what is empty is left out.
 #[must_use]
-pub fn parts(rows: Vec<Vec<PropertyValue>>) -> Vec<Vec<Vec<PropertyValue>>> {
-    let mut parts: Vec<Vec<Vec<PropertyValue>>> = Vec::new();
+pub fn parts(sets: impl IntoIterator<Item = Set>) -> Vec<Vec<Set>> {
+    let mut parts: Vec<Vec<Set>> = Vec::new();
     let mut room = 0;
-    for mut row in rows {
-        while !row.is_empty() {
-            let rest = row.split_off(row.len().min(MAX_VALUES));
-            if row.len() > room {
+    for Set { from, mut values } in sets {
+        while !values.is_empty() {
+            let rest = values.split_off(values.len().min(MAX_VALUES));
+            if values.len() > room {
                 parts.push(Vec::new());
                 room = MAX_VALUES;
             }
-            room -= row.len();
+            room -= values.len();
             if let Some(part) = parts.last_mut() {
-                part.push(row);
+                part.push(Set { from, values });
             }
-            row = rest;
+            values = rest;
         }
     }
     parts
 }
 
-/// A request that writes these rows, in order. Each row is of one time, as a rule.
+/// A request that writes these sets, in order.
 #[must_use]
-pub fn request(thing: &str, rows: &[Vec<PropertyValue>], write: WriteService) -> Request {
-    let values = || rows.iter().flatten();
+pub fn request(thing: &str, sets: &[Set], write: WriteService) -> Request {
+    let values = || sets.iter().flat_map(|set| &set.values);
     match write {
         WriteService::UpdateSubscribedPropertyValues => call(
             thing,
@@ -46,7 +55,7 @@ pub fn request(thing: &str, rows: &[Vec<PropertyValue>], write: WriteService) ->
         }
         WriteService::UpdateSubscribedPropertyValuesBatched => {
             let service = "UpdateSubscribedPropertyValuesBatched";
-            call(thing, service, "batches", batches(rows))
+            call(thing, service, "batches", batches(sets))
         }
     }
 }
@@ -68,6 +77,7 @@ fn vtq<'a>(values: impl Iterator<Item = &'a PropertyValue>) -> InfoTable {
         name,
         value,
         time_ms,
+        quality,
     } in values
     {
         // A row of four cells for four fields always fits.
@@ -75,23 +85,22 @@ fn vtq<'a>(values: impl Iterator<Item = &'a PropertyValue>) -> InfoTable {
             cells.string(name);
             cells.variant(value);
             cells.value(&Value::DateTime(*time_ms));
-            cells.string("GOOD");
+            cells.string(quality.name());
         });
     }
     table
 }
 
 /// One row for each set of values of one time.
-fn batches(rows: &[Vec<PropertyValue>]) -> InfoTable {
+fn batches(sets: &[Set]) -> InfoTable {
     let mut table = InfoTable::new([
         Field::new("time", BaseType::DateTime),
         Field::new("batch", BaseType::InfoTable),
     ]);
-    let sets = rows
-        .iter()
-        .flat_map(|row| row.chunk_by(|one, next| one.time_ms == next.time_ms));
-    for set in sets {
-        let Some(first) = set.first() else {
+    let of_one_time = |one: &PropertyValue, next: &PropertyValue| one.time_ms == next.time_ms;
+    let rows = sets.iter().flat_map(|set| set.values.chunk_by(of_one_time));
+    for row in rows {
+        let Some(first) = row.first() else {
             continue;
         };
         let mut batch = InfoTable::new([
@@ -99,12 +108,18 @@ fn batches(rows: &[Vec<PropertyValue>]) -> InfoTable {
             Field::new("value", BaseType::Variant),
             Field::new("quality", BaseType::String),
         ]);
-        for PropertyValue { name, value, .. } in set {
+        for PropertyValue {
+            name,
+            value,
+            quality,
+            ..
+        } in row
+        {
             // Three cells for three fields, and two for two, always fit.
             let _ = batch.push_cells(|cells| {
                 cells.string(name);
                 cells.variant(value);
-                cells.string("GOOD");
+                cells.string(quality.name());
             });
         }
         let _ = table.push(&[Value::DateTime(first.time_ms), Value::InfoTable(batch)]);
@@ -114,47 +129,61 @@ fn batches(rows: &[Vec<PropertyValue>]) -> InfoTable {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::quality::Quality, *};
 
     #[test]
     fn rows_are_put_together_in_order_and_within_bounds() {
         let mut number = 0;
-        let mut row = |values: usize| -> Vec<PropertyValue> {
-            (0..values)
-                .map(|_| {
-                    number += 1;
-                    PropertyValue {
-                        name: "n".into(),
-                        value: Value::Integer(number),
-                        time_ms: 0,
-                    }
-                })
-                .collect()
+        let mut set = |from: i64, values: usize| {
+            let values = (0..values).map(|_| {
+                number += 1;
+                PropertyValue {
+                    name: "n".into(),
+                    value: Value::Integer(number),
+                    time_ms: 0,
+                    quality: Quality::Good,
+                }
+            });
+            Set {
+                from: Some(from),
+                values: values.collect(),
+            }
         };
-        let rows = vec![
-            row(0),
-            row(300),
-            row(200),
-            row(1),
-            row(0),
-            row(1200),
-            row(2),
+        let sets = vec![
+            set(0, 0),
+            set(1, 300),
+            set(2, 200),
+            set(3, 1),
+            set(4, 0),
+            set(5, 1200),
+            set(6, 2),
         ];
-        let all: Vec<_> = rows.iter().flatten().cloned().collect();
-        let parts = parts(rows);
-        let sizes: Vec<Vec<usize>> = parts
+        let values = |sets: &[Set]| {
+            let values = sets.iter().flat_map(|set| set.values.clone());
+            values.collect::<Vec<_>>()
+        };
+        let all = values(&sets);
+        let parts = parts(sets);
+        let sizes: Vec<Vec<(i64, usize)>> = parts
             .iter()
-            .map(|part| part.iter().map(Vec::len).collect())
+            .map(|part| {
+                let sets = part.iter();
+                sets.map(|set| (set.from.unwrap(), set.values.len()))
+                    .collect()
+            })
             .collect();
         assert_eq!(
             sizes,
-            [vec![300, 200], vec![1], vec![500], vec![500], vec![200, 2]]
+            [
+                vec![(1, 300), (2, 200)],
+                vec![(3, 1)],
+                vec![(5, 500)],
+                vec![(5, 500)],
+                vec![(5, 200), (6, 2)]
+            ]
         );
-        assert_eq!(
-            parts.into_iter().flatten().flatten().collect::<Vec<_>>(),
-            all
-        );
-        assert!(super::parts(vec![row(0)]).is_empty());
+        assert_eq!(values(&parts.concat()), all);
+        assert!(super::parts([set(0, 0)]).is_empty());
     }
 
     #[test]
@@ -163,13 +192,15 @@ mod tests {
             name: "n".into(),
             value: Value::Integer(number),
             time_ms,
+            quality: Quality::Good,
         };
-        let rows = [
-            vec![value(1, 7), value(2, 7), value(3, 8)],
-            vec![],
-            vec![value(4, 8)],
+        let set = |values| Set { from: None, values };
+        let sets = [
+            set(vec![value(1, 7), value(2, 7), value(3, 8)]),
+            set(vec![]),
+            set(vec![value(4, 8)]),
         ];
-        let table = batches(&rows);
+        let table = batches(&sets);
         let sets: Vec<(i64, Vec<String>)> = table
             .rows()
             .map(|row| match row.as_slice() {

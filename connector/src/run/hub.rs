@@ -56,6 +56,7 @@ impl Hubs {
             transport,
             proxy,
             messages: _,
+            dead_letter: _,
             tls,
         } = settings;
         let connection: HubConnectionString = parse("iotHub.connectionString", connection_string)?;

@@ -1,6 +1,7 @@
 //! Where claims and checkpoints are kept.
 
-use connector_config::{Checkpoints, KubernetesStore};
+use connector_config::{Checkpoints, DeadLetter, File, IotHub, KubernetesStore};
+use iothub::HubConnectionString;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 
@@ -8,6 +9,7 @@ use super::{RunError, hub};
 use crate::{
     claim::{BlobStore, FileStore},
     identity::Identity,
+    ingress::{BlobShelf, FileShelf, Shelf},
     report::Reporter,
     storage::Container,
 };
@@ -68,6 +70,37 @@ impl Store {
                     blobs: Some(blobs),
                 })
             }
+        }
+    }
+}
+
+/// Opens the place for dead letters that the settings name. Blobs are not asked for anything yet.
+///
+/// # Errors
+/// [`RunError::Settings`] if it cannot work.
+pub(super) fn open_shelf(
+    settings: &IotHub<File, File>,
+    identity: &Identity,
+) -> Result<Option<Box<dyn Shelf>>, RunError> {
+    match &settings.dead_letter {
+        None => Ok(None),
+        Some(DeadLetter::File(file)) => {
+            let shelf = FileShelf::open(&file.path).map_err(|error| {
+                let path = file.path.display();
+                RunError::Settings(format!("iotHub.deadLetter.file.path {path}: {error}"))
+            })?;
+            Ok(Some(Box::new(shelf)))
+        }
+        Some(DeadLetter::AzureBlob(blobs)) => {
+            let field = "iotHub.deadLetter.azureBlob.connectionString";
+            let account = hub::parse(field, &blobs.connection_string)?;
+            let container = Container::open(&account, &blobs.container).map_err(|error| {
+                RunError::Settings(format!("iotHub.deadLetter.azureBlob: {error}"))
+            })?;
+            let hub: HubConnectionString =
+                hub::parse("iotHub.connectionString", &settings.connection_string)?;
+            let shelf = BlobShelf::new(container, hub.host, identity.member());
+            Ok(Some(Box::new(shelf)))
         }
     }
 }

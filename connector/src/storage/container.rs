@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use object_store::{
     Attributes, ClientOptions, Error, GetOptions, ObjectStore, ObjectStoreExt as _, PutMode,
     PutOptions, PutPayload, RetryConfig, UpdateVersion,
@@ -149,6 +150,17 @@ impl Container {
                 missing @ StorageError::NotFound { .. } => Err(missing),
                 _ => Ok(Wrote::Conflict),
             },
+            Err(error) => Err(self.error(&error)),
+        }
+    }
+
+    /// Writes a blob of this content, whatever it was.
+    ///
+    /// # Errors
+    /// [`StorageError`]. The blob may have been written all the same if the answer was lost.
+    pub async fn put(&self, path: &Path, content: Bytes) -> Result<(), StorageError> {
+        match self.within(self.store.put(path, content.into())).await? {
+            Ok(_) => Ok(()),
             Err(error) => Err(self.error(&error)),
         }
     }

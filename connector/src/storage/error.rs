@@ -105,18 +105,31 @@ fn innermost(error: &object_store::Error) -> String {
     words.join(" ").chars().take(WORDS).collect()
 }
 
+impl StorageError {
+    /// What is to be done about it.
+    #[must_use]
+    pub fn class(&self) -> ReportClass {
+        match self {
+            Self::Denied { .. } => ReportClass::Denied,
+            Self::NotFound { .. } => ReportClass::NotFound,
+            Self::Throttled { .. } => ReportClass::Throttled,
+            Self::Unreachable { .. } => ReportClass::Transient,
+            Self::Answer { .. } => ReportClass::Bug,
+        }
+    }
+}
+
 impl From<StorageError> for Trouble {
     fn from(error: StorageError) -> Self {
-        let (class, reason) = match &error {
-            StorageError::Denied { .. } => (ReportClass::Denied, "CheckpointStoreDenied"),
-            StorageError::NotFound { .. } => (ReportClass::NotFound, "CheckpointStoreNotFound"),
-            StorageError::Throttled { .. } => (ReportClass::Throttled, "CheckpointStoreThrottled"),
-            StorageError::Unreachable { .. } => {
-                (ReportClass::Transient, "CheckpointStoreUnreachable")
-            }
-            StorageError::Answer { .. } => (ReportClass::Bug, "CheckpointStoreAnswer"),
+        let reason = match &error {
+            StorageError::Denied { .. } => "CheckpointStoreDenied",
+            StorageError::NotFound { .. } => "CheckpointStoreNotFound",
+            StorageError::Throttled { .. } => "CheckpointStoreThrottled",
+            StorageError::Unreachable { .. } => "CheckpointStoreUnreachable",
+            StorageError::Answer { .. } => "CheckpointStoreAnswer",
         };
-        Self::new(class, reason, format!("checkpoints.azureBlob: {error}"))
+        let message = format!("checkpoints.azureBlob: {error}");
+        Self::new(error.class(), reason, message)
     }
 }
 

@@ -21,6 +21,8 @@ pub enum ConditionType {
     Available,
     /// Pods are being replaced.
     Progressing,
+    /// A person keeps the operator from writing.
+    Paused,
 }
 
 impl ConditionType {
@@ -33,6 +35,7 @@ impl ConditionType {
             Self::ReferencesResolved => "ReferencesResolved",
             Self::Available => "Available",
             Self::Progressing => "Progressing",
+            Self::Paused => "Paused",
         }
     }
 }
@@ -93,6 +96,10 @@ pub enum Reason {
     PodConfigError,
     /// Members resolved different routing groups.
     RoutingGroupMismatch,
+    /// Nothing is written, because somebody said so.
+    Paused,
+    /// Nobody keeps the operator from writing.
+    NotPaused,
     /// What is asked for has not been looked at.
     NotEvaluated,
     /// What a member says, from the connector's own list.

@@ -8,6 +8,7 @@ mod pod;
 mod resource;
 mod source;
 mod status;
+mod stored;
 mod validation;
 
 pub use asked::Asked;
@@ -18,4 +19,5 @@ pub use source::{CertificateSource, KeyRef, SecretSource};
 pub use status::{
     AzureIotHubConnectorStatus, LastError, MAX_MEMBERS, MemberStatus, PartitionStatus,
 };
+pub use stored::Stored;
 pub use validation::{Validated, ValidationError, validate};

@@ -2,10 +2,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap};
 
-use k8s_openapi::{
-    api::core::v1::Toleration,
-    apimachinery::pkg::{api::resource, util::intstr::IntOrString},
-};
+use k8s_openapi::{api::core::v1::Toleration, apimachinery::pkg::api::resource};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
@@ -82,15 +79,23 @@ pub struct Resources {
 
 /// An amount such as `250m`, `1` or `64Mi`; a plain number is taken as well, as Kubernetes does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Quantity(IntOrString);
+pub struct Quantity(Amount);
+
+/// Not Kubernetes' `IntOrString`, which ends at two thousand million: less than a memory limit in bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Amount {
+    Number(i64),
+    Text(String),
+}
 
 impl Quantity {
     /// The amount in Kubernetes' own type.
     #[must_use]
     pub fn to_kubernetes(&self) -> resource::Quantity {
         match &self.0 {
-            IntOrString::Int(number) => resource::Quantity(number.to_string()),
-            IntOrString::String(text) => resource::Quantity(text.clone()),
+            Amount::Number(number) => resource::Quantity(number.to_string()),
+            Amount::Text(text) => resource::Quantity(text.clone()),
         }
     }
 }

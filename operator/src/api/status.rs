@@ -16,7 +16,7 @@ pub struct AzureIotHubConnectorStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// `Ready` is the summary; `ConfigValid`, `ReferencesResolved`, `Available` and `Progressing` say
-    /// where it comes from.
+    /// where it comes from; `Paused` whether somebody keeps the operator from writing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

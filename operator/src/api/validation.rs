@@ -1,6 +1,6 @@
 //! What the schema and the API server's rules cannot say.
 
-use connector_config::{IotHub, RoutingGroup, ThingName, Thingworx};
+use connector_config::{DeadLetter, IotHub, RoutingGroup, ThingName, Thingworx};
 
 use super::{
     Asked, AzureIotHubConnectorSpec, CertificateSource, CheckpointStore, Pod, SecretSource,
@@ -93,6 +93,11 @@ pub fn validate(spec: &AzureIotHubConnectorSpec) -> Result<Validated, Validation
     };
     thingworx.check().map_err(below("thingworx"))?;
     iot_hub.check().map_err(below("iotHub"))?;
+    if let Some(DeadLetter::File(_)) = iot_hub.dead_letter {
+        let what = "is for a single process without Kubernetes, since a pod's files go with the pod; \
+                    give iotHub.deadLetter.azureBlob";
+        return Err(field("iotHub.deadLetter.file", &what));
+    }
     let checkpoints = CheckpointStore::try_from(checkpoints)
         .map_err(|(name, what): (String, String)| field(&name, &format!("is not right: {what}")))?;
     Ok(Validated {

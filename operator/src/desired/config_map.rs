@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use connector_config::{BlobStore, Checkpoints, File, KubernetesStore, Settings, digest8};
+use connector_config::{
+    BlobStore, Checkpoints, DeadLetter, File, KubernetesStore, Settings, digest8,
+};
 use k8s_openapi::api::core::v1::ConfigMap;
 
 use super::{Owner, RenderError};
@@ -20,6 +22,9 @@ pub fn settings(owner: &Owner, spec: &Validated) -> Settings {
     );
     if let Some(events) = &mut iot_hub.event_hubs.connection_string {
         *events = File::at(mount::EVENTS_CONNECTION);
+    }
+    if let Some(DeadLetter::AzureBlob(blobs)) = &mut iot_hub.dead_letter {
+        blobs.connection_string = File::at(mount::DEAD_LETTER_CONNECTION);
     }
     let claims = KubernetesStore {
         connector: owner.name.clone(),

@@ -89,6 +89,15 @@ impl ChildKind {
         }
     }
 
+    /// Whether pods must not run without it: their identity, rights and settings.
+    #[must_use]
+    pub const fn pods_need_it(self) -> bool {
+        match self {
+            Self::ServiceAccount | Self::Role | Self::RoleBinding | Self::ConfigMap => true,
+            Self::PodDisruptionBudget | Self::Deployment => false,
+        }
+    }
+
     /// Where the API server serves it.
     #[must_use]
     pub fn resource(self) -> ApiResource {

@@ -1,5 +1,6 @@
 //! The files of a pod.
 
+use connector_config::DeadLetter;
 use k8s_openapi::api::core::v1::{
     ConfigMapProjection, ConfigMapVolumeSource, KeyToPath, ProjectedVolumeSource, SecretProjection,
     Volume, VolumeMount, VolumeProjection,
@@ -43,6 +44,13 @@ pub(super) fn render(spec: &Validated, settings: &str) -> (Vec<Volume>, Vec<Volu
     secrets.extend(events.map(|source| secret(source, mount::EVENTS_CONNECTION)));
     if let Some(blobs) = spec.checkpoints.blobs() {
         secrets.push(secret(&blobs.connection_string, mount::STORAGE_CONNECTION));
+    }
+    let letters = hub.dead_letter.as_ref().and_then(DeadLetter::blobs);
+    if let Some(blobs) = letters {
+        secrets.push(secret(
+            &blobs.connection_string,
+            mount::DEAD_LETTER_CONNECTION,
+        ));
     }
     // Projected as folders, not as single files, so that a running pod sees a changed value.
     volumes.push(projected("secrets", secrets));

@@ -18,6 +18,7 @@ use crate::{
     apply::ApplyError,
     desired::Owner,
     observe::Observed,
+    pause,
     refs::RefError,
 };
 
@@ -34,6 +35,8 @@ pub enum Progress<'a> {
     NotApplied(&'a Validated, &'a ApplyError),
     /// A child could not be rendered, in these words.
     NotRendered(&'a Validated, &'a str),
+    /// Children are not as they should be, and somebody wants that they are left alone.
+    Held(&'a Validated),
     /// The children are as they should be.
     Applied(&'a Validated),
 }
@@ -45,22 +48,38 @@ impl<'a> Progress<'a> {
             Self::Unresolved(spec, _)
             | Self::NotApplied(spec, _)
             | Self::NotRendered(spec, _)
+            | Self::Held(spec)
             | Self::Applied(spec) => Some(spec),
         }
     }
+}
+
+/// The resource that the status is of.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    /// Its name.
+    pub owner: &'a Owner,
+    /// Generation of the spec that was looked at.
+    pub generation: Option<i64>,
+    /// Somebody keeps the operator from writing.
+    pub paused: bool,
 }
 
 /// Computes the status. `before` is the latest one that was written; `now` is used only for what has
 /// changed since.
 #[must_use]
 pub fn status(
-    owner: &Owner,
-    generation: Option<i64>,
+    subject: Subject<'_>,
     progress: Progress<'_>,
     observed: &Observed,
     before: &AzureIotHubConnectorStatus,
     now: Timestamp,
 ) -> AzureIotHubConnectorStatus {
+    let Subject {
+        owner,
+        generation,
+        paused,
+    } = subject;
     let group = group::resolve(progress.spec(), observed, before);
     let rollout = Rollout::of(observed.deployment.as_ref());
     let verdicts = [
@@ -78,6 +97,7 @@ pub fn status(
             available(progress, observed, &rollout),
         ),
         (ConditionType::Progressing, progressing(&rollout)),
+        (ConditionType::Paused, pause::verdict(paused)),
     ];
     let last_error = last_error(&verdicts[0].1, before, now);
     let conditions = verdicts
@@ -174,6 +194,7 @@ fn config_valid(progress: Progress<'_>) -> Verdict {
         Progress::Unresolved(..)
         | Progress::NotApplied(..)
         | Progress::NotRendered(..)
+        | Progress::Held(_)
         | Progress::Applied(_) => Verdict::yes(Reason::Valid, "the spec can be used"),
     }
 }
@@ -184,12 +205,13 @@ fn references_resolved(progress: Progress<'_>) -> Verdict {
             Verdict::unknown(Reason::NotEvaluated, "the spec must be valid first")
         }
         Progress::Unresolved(_, error) => Verdict::no(error.reason(), error.to_string()),
-        Progress::NotApplied(..) | Progress::NotRendered(..) | Progress::Applied(_) => {
-            Verdict::yes(
-                Reason::Resolved,
-                "all referenced Secrets and ConfigMaps hold their keys",
-            )
-        }
+        Progress::NotApplied(..)
+        | Progress::NotRendered(..)
+        | Progress::Held(_)
+        | Progress::Applied(_) => Verdict::yes(
+            Reason::Resolved,
+            "all referenced Secrets and ConfigMaps hold their keys",
+        ),
     }
 }
 
@@ -231,7 +253,8 @@ fn last_error(
     before: &AzureIotHubConnectorStatus,
     now: Timestamp,
 ) -> Option<LastError> {
-    if ready.holds == Some(true) || ready.reason == Reason::RollingOut {
+    let no_trouble = matches!(ready.reason, Reason::RollingOut | Reason::Paused);
+    if ready.holds == Some(true) || no_trouble {
         return before.last_error.clone();
     }
     let (reason, message) = (ready.reason.to_string(), ready.message.clone());

@@ -23,6 +23,10 @@ pub(super) fn verdict(
         Progress::Unresolved(_, error) => return Verdict::no(error.reason(), error.to_string()),
         Progress::NotApplied(_, error) => return Verdict::no(error.reason(), error.to_string()),
         Progress::NotRendered(_, why) => return Verdict::no(Reason::ApplyFailed, why),
+        Progress::Held(_) => {
+            let message = "the spec asks for changes, which wait because the connector is paused";
+            return Verdict::unknown(Reason::Paused, message);
+        }
         Progress::Applied(spec) => spec,
     };
     if spec.replicas == 0 {
@@ -41,10 +45,11 @@ pub(super) fn verdict(
         return Verdict::no(trouble.reason.clone(), trouble.message.clone());
     }
     if rollout.done() && rollout.wanted == spec.replicas {
-        return all_bound(spec, group);
+        return all_bound(spec, group, observed);
     }
     // Not there yet, and a member knows why: it waits for a node, or is told to wait.
-    if let Some(verdict) = told_by_member(observed, |report| report.phase != Phase::Running) {
+    let waits = |report: &MemberReport| report.phase != Phase::Running && !is_aside(report);
+    if let Some(verdict) = told_by_member(observed, waits) {
         return verdict;
     }
     if rollout.stalled {
@@ -58,20 +63,32 @@ pub(super) fn verdict(
     )
 }
 
-fn all_bound(spec: &Validated, group: &Group) -> Verdict {
+fn all_bound(spec: &Validated, group: &Group, observed: &Observed) -> Verdict {
     let pods = match spec.replicas {
         1 => "1 pod is".to_owned(),
         n => format!("{n} pods are"),
     };
-    let message = match &group.name {
+    let mut message = match &group.name {
         Some(name) => format!("{pods} bound under the routing group {name}"),
         None => format!("{pods} ready"),
     };
+    let aside = observed.members.iter().find(|(_, report)| is_aside(report));
+    if let Some((pod, report)) = aside {
+        message = format!("{message}; pod {pod}: {}", report.message);
+    }
     Verdict::yes(Reason::AllMembersBound, message)
 }
 
-/// Whether a trouble ends without anybody's help.
+/// Whether what is wrong keeps nobody from working.
+fn is_aside(report: &MemberReport) -> bool {
+    report.reason == MemberReport::DEAD_LETTER
+}
+
+/// Whether a trouble ends without anybody's help, or needs none.
 fn passes(report: &MemberReport) -> bool {
+    if is_aside(report) {
+        return true;
+    }
     match report.class {
         None | Some(ReportClass::Transient | ReportClass::Throttled) => true,
         Some(

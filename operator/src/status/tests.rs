@@ -71,9 +71,17 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
+fn unpaused(owner: &Owner) -> Subject<'_> {
+    Subject {
+        owner,
+        generation: Some(1),
+        paused: false,
+    }
+}
+
 fn first(progress: Progress<'_>, observed: &Observed) -> AzureIotHubConnectorStatus {
     let none = AzureIotHubConnectorStatus::default();
-    status(&owner(), Some(1), progress, observed, &none, at(100))
+    status(unpaused(&owner()), progress, observed, &none, at(100))
 }
 
 fn told(status: &AzureIotHubConnectorStatus, kind: ConditionType) -> (&str, &str) {
@@ -83,6 +91,42 @@ fn told(status: &AzureIotHubConnectorStatus, kind: ConditionType) -> (&str, &str
         .find(|condition| condition.type_ == kind.as_str())
         .unwrap();
     (&condition.status, &condition.reason)
+}
+
+#[test]
+fn dead_letters_that_cannot_be_stored_are_told_and_keep_nobody_from_being_ready() {
+    let spec = spec(1, None);
+    let ill = MemberReport {
+        class: Some(ReportClass::Denied),
+        reason: MemberReport::DEAD_LETTER.into(),
+        message: "dead letters are lost: denied".into(),
+        ..report("G")
+    };
+    let status = first(
+        Progress::Applied(&spec),
+        &observed(1, 1, &[("pod-1", ill.clone())]),
+    );
+    assert_eq!(
+        told(&status, ConditionType::Ready),
+        ("True", "AllMembersBound")
+    );
+    let ready = status.conditions.iter().find(|one| one.type_ == "Ready");
+    let message = &ready.unwrap().message;
+    assert!(
+        message.contains("pod pod-1: dead letters are lost"),
+        "{message}"
+    );
+
+    let connecting = MemberReport {
+        phase: Phase::Connecting,
+        nodes_bound: 0,
+        ..ill
+    };
+    let status = first(
+        Progress::Applied(&spec),
+        &observed(0, 1, &[("pod-1", connecting)]),
+    );
+    assert_eq!(told(&status, ConditionType::Ready), ("False", "RollingOut"));
 }
 
 #[test]
@@ -185,8 +229,7 @@ fn a_missing_secret_is_told_by_name_and_remembered() {
 
     let bound = observed(1, 1, &[("pod-1", report("G"))]);
     let mended = status(
-        &owner(),
-        Some(1),
+        unpaused(&owner()),
         Progress::Applied(&spec),
         &bound,
         &broken,
@@ -201,8 +244,7 @@ fn a_missing_secret_is_told_by_name_and_remembered() {
         "kept after it has passed"
     );
     let again = status(
-        &owner(),
-        Some(1),
+        unpaused(&owner()),
         Progress::Applied(&spec),
         &bound,
         &mended,

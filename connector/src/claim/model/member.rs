@@ -297,6 +297,7 @@ impl Member {
             .collect();
         let survey = Survey::start(source.clone(), partitions.clone(), end.clone());
         let ingress = Ingress {
+            letters: None,
             source: source.clone(),
             twins: Arc::new(NoTwins),
             messages: Arc::default(),
@@ -308,6 +309,7 @@ impl Member {
             survey: survey.clone(),
             memory: Memory::default(),
             shapes: Shapes::default(),
+            mapping: None,
             metrics: metrics.clone(),
             reporter: reporter.clone(),
         };

@@ -44,6 +44,7 @@ fn by(time: ValueTime, field: Option<&str>) -> Messages {
         time,
         time_field: field.map(str::to_owned),
         connection_property: Some("online".into()),
+        ..Messages::default()
     }
 }
 
@@ -143,6 +144,24 @@ fn a_time_that_is_none_is_told_and_loses_no_value() {
     event.properties.insert("at".into(), "soon".into());
     let told = telemetry(&event, &by(ValueTime::Property, Some("at")));
     assert_eq!((told.rows[0].time_ms, told.wrong.len()), (ENQUEUED, 1));
+}
+
+#[test]
+fn a_field_gives_the_quality_of_the_values_beside_it() {
+    let settings = Messages {
+        quality_field: Some("q".into()),
+        ..Messages::default()
+    };
+    let told = telemetry(
+        &said(r#"[{"a":1,"q":"bad"},{"a":2},{"a":3,"q":"fine"}]"#),
+        &settings,
+    );
+    let qualities: Vec<Quality> = told.rows.iter().map(|row| row.quality).collect();
+    assert_eq!(qualities, [Quality::Bad, Quality::Good, Quality::Unknown]);
+    assert!(told.rows.iter().all(|row| row.fields.len() == 1));
+    assert_eq!(told.wrong.len(), 1, "what is no quality is told");
+    let plain = telemetry(&said(r#"{"q":"bad"}"#), &Messages::default());
+    assert_eq!(plain.rows[0].fields.len(), 1, "a property like any other");
 }
 
 #[test]
@@ -272,4 +291,61 @@ proptest! {
         };
         let _ = decode(&event(source, body), &by(ValueTime::Body, Some("ts")), NOW);
     }
+}
+
+#[test]
+fn what_a_mapping_gives_is_read_as_a_body_is() {
+    let mut event = said("{\"nested\":{}}");
+    event.module = Some("cam".into());
+    let mapped = |text: &str, settings: &Messages| {
+        decode_mapped(&event, text, settings, NOW).map(|message| match message.content {
+            Content::Telemetry(telemetry) => (
+                telemetry
+                    .rows
+                    .into_iter()
+                    .map(|row| (row.fields, row.time_ms))
+                    .collect::<Vec<_>>(),
+                telemetry
+                    .wrong
+                    .into_iter()
+                    .map(|wrong| wrong.name)
+                    .collect::<Vec<_>>(),
+            ),
+            other => panic!("telemetry, not {other:?}"),
+        })
+    };
+    let field = |value: i64| vec![("cam::a".to_owned(), json!(value))];
+    let body = by(ValueTime::Body, Some("ts"));
+    assert_eq!(
+        mapped(r#"[{"a":1,"ts":5000},{"a":2},3]"#, &body),
+        Ok((
+            vec![(field(1), 5000), (field(2), 5001)],
+            vec!["[2]".to_owned()]
+        ))
+    );
+    assert_eq!(
+        mapped(r#"{"a":1}"#, &by(ValueTime::Processing, None)),
+        Ok((vec![(field(1), NOW)], vec![]))
+    );
+    let deep = "[".repeat(100);
+    for (text, words) in [
+        (
+            "1",
+            "what iotHub.messages.mapping gives: the body is a JSON number",
+        ),
+        (
+            "{\"a\":NaN}",
+            "what iotHub.messages.mapping gives: the body is no JSON",
+        ),
+        ("{1:2}", "no JSON"),
+        (deep.as_str(), "nested deeper"),
+    ] {
+        let told = mapped(text, &body).unwrap_err().to_string();
+        assert!(told.contains(words), "{told}");
+    }
+    event.device = None;
+    assert_eq!(
+        decode_mapped(&event, "{}", &body, NOW).err(),
+        Some(Undecodable::NoDevice)
+    );
 }

@@ -21,6 +21,7 @@ impl Delivery {
     /// What a change makes of the properties; reads the twin where the change alone does not tell.
     pub(super) async fn twin(
         &self,
+        sequence: i64,
         one: &TwinChange,
         definitions: &Definitions,
         shadow: &mut Shadow,
@@ -38,7 +39,7 @@ impl Delivery {
                 twin.see(&one.change);
                 (twin, Vec::new())
             }
-            _ => match self.read_twin(one, shadow).await {
+            _ => match self.read_twin(sequence, one, shadow).await {
                 Some(twin) => (twin, Part::ALL.to_vec()),
                 None => return Mapped::default(),
             },
@@ -49,7 +50,12 @@ impl Delivery {
     }
 
     /// Reads a twin that is at least as new as the change; none if it is gone, or the change is passed.
-    async fn read_twin(&self, one: &TwinChange, shadow: &mut Shadow) -> Option<Twin> {
+    async fn read_twin(
+        &self,
+        sequence: i64,
+        one: &TwinChange,
+        shadow: &mut Shadow,
+    ) -> Option<Twin> {
         let mut why = "it could not be read a moment ago".to_owned();
         if !shadow.is_unreadable(Instant::now()) {
             let read = self.try_twin(one, &mut why);
@@ -62,7 +68,7 @@ impl Delivery {
             "a change of the twin of {} is not written, because the twin cannot be read: {why}",
             self.thing
         );
-        self.pass(Reason::Internal, message, Detail::None);
+        self.pass([sequence], Reason::Internal, message, Detail::None);
         None
     }
 

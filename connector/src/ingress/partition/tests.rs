@@ -12,7 +12,8 @@ use alwayson::{BaseType, TlsSettings};
 use async_trait::async_trait;
 use connector_config::NodeSelection;
 use iothub::{
-    EventSource, MessageSource, Offset, PartitionId, PartitionProperties, SourceIdentity,
+    Batches, Event, EventSource, MessageSource, Offset, PartitionId, PartitionProperties, Position,
+    SourceIdentity,
 };
 use serde_json::Value as Json;
 use thingworx_standin::{ClusterSettings, Fault, Property, Remote, Running, Thing};
@@ -20,6 +21,7 @@ use tokio::sync::Notify;
 
 use super::*;
 use crate::{
+    claim::ClaimError,
     identity::Identity,
     ingress::{Memory, Passes, Shapes, Survey},
     metrics::Metrics,
@@ -302,6 +304,7 @@ async fn world_of(nodes: usize, start: StartPosition) -> World {
         source,
         twins: hub.clone(),
         messages: Arc::default(),
+        letters: None,
         passes: Passes::start(destination.clone(), metrics.clone(), "AzureIot-me"),
         platform: destination,
         start,
@@ -309,6 +312,7 @@ async fn world_of(nodes: usize, start: StartPosition) -> World {
         catch_up: None,
         memory: Memory::default(),
         shapes: Shapes::default(),
+        mapping: None,
         metrics,
         reporter: Reporter::new(&Identity::from_env()),
     };
@@ -624,3 +628,5 @@ async fn an_evicted_reader_that_cannot_confirm_its_claim_drops_what_is_unsent() 
 }
 
 mod kinds;
+mod letters;
+mod mapped;

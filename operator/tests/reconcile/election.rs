@@ -1,0 +1,158 @@
+//! Of several operators one writes, and another takes over.
+
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Api;
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    call::Call,
+    instance::Instance,
+    plant::Plant,
+    proxy::Proxy,
+    wait::{QUIET, eventually},
+    wire::Line,
+};
+
+/// The holder of the operators' Lease; empty if there is none.
+async fn holder(plant: &Plant) -> String {
+    let api: Api<Lease> = Api::namespaced(plant.client.clone(), &plant.namespace);
+    let lease = api.get_opt("azure-iot-hub-operator").await.unwrap();
+    let spec = lease.and_then(|lease| lease.spec);
+    spec.and_then(|spec| spec.holder_identity)
+        .unwrap_or_default()
+}
+
+/// Whether an operator says that it leads.
+async fn leads(operator: &Instance) -> bool {
+    operator.metric("leader", "").await > 0.0
+}
+
+/// An operator that leads, and one that stands by.
+async fn two(plant: &Plant) -> (Instance, Instance) {
+    let first = plant.candidate().await;
+    eventually("the first operator leads", async || {
+        leads(&first)
+            .await
+            .then_some(())
+            .ok_or("it does not".to_owned())
+    })
+    .await;
+    let second = plant.candidate().await;
+    assert!(!leads(&second).await, "broken: one leads");
+    (first, second)
+}
+
+/// Writes of anything but the Lease.
+fn writes(proxy: &Proxy) -> usize {
+    proxy.count(|call: &Call| call.writes() && call.resource != "leases")
+}
+
+/// Waits until the other operator leads; after how long.
+async fn taken_over(plant: &Plant, operator: &Instance) -> Duration {
+    let begun = Instant::now();
+    eventually("the other operator leads", async || {
+        leads(operator)
+            .await
+            .then_some(())
+            .ok_or("it does not".to_owned())
+    })
+    .await;
+    let took = begun.elapsed();
+    println!("taken over after {took:.1?} by {}", holder(plant).await);
+    took
+}
+
+#[tokio::test]
+async fn q3_of_two_operators_in_a_steady_state_neither_writes_children() {
+    let Some(plant) = Plant::new("q3").await else {
+        return;
+    };
+    let (first, second) = two(&plant).await;
+    plant.connect(2).await;
+    plant.bound("a new connector becomes ready").await;
+    // The last event follows the last status.
+    sleep(Duration::from_secs(2)).await;
+    let (before, written) = (plant.versions().await, writes(&first.proxy));
+    sleep(QUIET).await;
+    assert_eq!(
+        writes(&first.proxy),
+        written,
+        "broken: a steady state is not written"
+    );
+    assert_eq!(
+        second.proxy.writes(),
+        0,
+        "broken: who stands by writes nothing, not even the Lease"
+    );
+    assert_eq!(
+        plant.versions().await,
+        before,
+        "broken: children are left alone"
+    );
+}
+
+#[tokio::test]
+async fn e1_after_a_signal_another_leads_long_before_the_lease_runs_out() {
+    let Some(plant) = Plant::new("e1").await else {
+        return;
+    };
+    let (first, second) = two(&plant).await;
+    plant.connect(1).await;
+    plant.bound("a new connector becomes ready").await;
+    first.stop().await;
+    let took = taken_over(&plant, &second).await;
+    assert!(
+        took < Duration::from_secs(10),
+        "broken: whoever ends releases the Lease; another took {took:?}"
+    );
+    // It knows the cluster and does the work.
+    plant.connect(3).await;
+    plant
+        .bound("an edit after the take-over is carried out")
+        .await;
+}
+
+#[tokio::test]
+async fn e1_after_a_kill_another_leads_once_the_lease_has_run_out() {
+    let Some(plant) = Plant::new("e1k").await else {
+        return;
+    };
+    let (first, second) = two(&plant).await;
+    first.crash().await;
+    // The Lease's 15 s, and what passes between two looks and writes.
+    let took = takes_over(&plant, &second, Duration::from_secs(19)).await;
+    assert!(
+        took > Duration::from_secs(10),
+        "broken: not before it has run out"
+    );
+}
+
+#[tokio::test]
+async fn e3_a_leader_that_is_cut_off_stops_before_another_may_begin() {
+    let Some(plant) = Plant::new("e3").await else {
+        return;
+    };
+    let (first, second) = two(&plant).await;
+    plant.connect(1).await;
+    plant.bound("a new connector becomes ready").await;
+    first.proxy.line(Line::Mute);
+    let cut = Instant::now();
+    let mut stopped = None;
+    while !leads(&second).await {
+        if stopped.is_none() && first.ended() {
+            stopped = Some(cut.elapsed());
+        }
+        assert!(
+            cut.elapsed() < Duration::from_secs(30),
+            "broken: another takes over"
+        );
+        sleep(Duration::from_millis(100)).await;
+    }
+    let stopped = stopped.expect("broken: the first has stopped before the second leads");
+    println!(
+        "stopped after {stopped:.1?}, taken over after {:.1?}",
+        cut.elapsed()
+    );
+}

@@ -1,0 +1,203 @@
+//! Every field of the spec, with a change that must show.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+/// For each field of the spec: a change, and a word that children hold while it is in force.
+pub fn fields() -> Vec<(Value, &'static str)> {
+    let reference = |name: &str| json!({"secretKeyRef": {"name": name, "key": "k"}});
+    let map = |name: &str| json!({"configMapKeyRef": {"name": name, "key": "k"}});
+    let blob = json!({"container": "marks", "connectionString": reference("more")});
+    let toleration = json!({
+        "key": "edge", "operator": "Equal", "value": "far", "effect": "NoExecute", "tolerationSeconds": 77,
+    });
+    vec![
+        (json!({"replicas": 2}), "\"replicas\":2"),
+        (
+            json!({"hubThingName": "OtherHub"}),
+            "hubThingName: OtherHub",
+        ),
+        (
+            json!({"routingGroup": "OtherGroup"}),
+            "routingGroup: OtherGroup",
+        ),
+        (
+            json!({"thingworx": {"endpoints": ["wss://other.example.com/Thingworx/WS"]}}),
+            "wss://other.example.com",
+        ),
+        (
+            json!({"thingworx": {"endpoints": null, "service": {"name": "twx", "namespace": "far", "port": 8444}}}),
+            "port: 8444",
+        ),
+        (
+            json!({"thingworx": {"appKey": reference("more")}}),
+            "\"name\":\"more\"",
+        ),
+        (
+            json!({"thingworx": {"tls": {"ca": reference("more")}}}),
+            "thingworx.crt",
+        ),
+        (
+            json!({"thingworx": {"tls": {"ca": map("more")}}}),
+            "\"name\":\"more\"",
+        ),
+        (
+            json!({"thingworx": {"tls": {"serverName": "twx.example.com"}}}),
+            "twx.example.com",
+        ),
+        (
+            json!({"thingworx": {"gatewayTemplate": "OtherTemplate"}}),
+            "OtherTemplate",
+        ),
+        (json!({"thingworx": {"pipes": 3}}), "pipes: 3"),
+        (
+            json!({"thingworx": {"nodeSelection": "PerThing"}}),
+            "nodeSelection: PerThing",
+        ),
+        (
+            json!({"thingworx": {"platformRequestTimeoutSeconds": 33}}),
+            "platformRequestTimeoutSeconds: 33",
+        ),
+        (
+            json!({"thingworx": {"writeService": "UpdatePropertyValues"}}),
+            "writeService: UpdatePropertyValues",
+        ),
+        (
+            json!({"iotHub": {"connectionString": reference("more")}}),
+            "\"name\":\"more\"",
+        ),
+        (
+            json!({"iotHub": {"eventHubs": {"connectionString": reference("more")}}}),
+            "events-connection-string",
+        ),
+        (
+            json!({"iotHub": {"eventHubs": {"consumerGroup": "others"}}}),
+            "consumerGroup: others",
+        ),
+        (
+            json!({"iotHub": {"eventHubs": {"start": "Latest"}}}),
+            "start: Latest",
+        ),
+        (
+            json!({"iotHub": {"eventHubs": {"catchUpRate": 999}}}),
+            "catchUpRate: 999",
+        ),
+        (
+            json!({"iotHub": {"messages": {"time": "Processing"}}}),
+            "time: Processing",
+        ),
+        (
+            json!({"iotHub": {"messages": {"time": "Body", "timeField": "at"}}}),
+            "timeField: at",
+        ),
+        (
+            json!({"iotHub": {"messages": {"connectionProperty": "isOnline"}}}),
+            "connectionProperty: isOnline",
+        ),
+        (
+            json!({"iotHub": {"proxy": "http://proxy.example.com:3128"}}),
+            "proxy.example.com",
+        ),
+        (
+            json!({"iotHub": {"transport": "WebSockets"}}),
+            "transport: WebSockets",
+        ),
+        (
+            json!({"iotHub": {"tls": {"ca": reference("more")}}}),
+            "SSL_CERT_FILE",
+        ),
+        (
+            json!({"iotHub": {"tls": {"ca": map("more")}}}),
+            "SSL_CERT_FILE",
+        ),
+        (
+            json!({"checkpoints": {"azureBlob": blob}}),
+            "container: marks",
+        ),
+        (json!({"pod": {"image": "other:2"}}), "other:2"),
+        (json!({"pod": {"imagePullPolicy": "Always"}}), "\"Always\""),
+        (
+            json!({"pod": {"imagePullSecrets": [{"name": "registry"}]}}),
+            "imagePullSecrets",
+        ),
+        (
+            json!({"pod": {"resources": {"limits": {"memory": 5_000_000_000_u64}}}}),
+            "5G",
+        ),
+        (
+            json!({"pod": {"resources": {"requests": {"cpu": "77m"}}}}),
+            "77m",
+        ),
+        (
+            json!({"pod": {"nodeSelector": {"disk": "ssd"}}}),
+            "\"disk\":\"ssd\"",
+        ),
+        (
+            json!({"pod": {"tolerations": [toleration]}}),
+            "\"tolerationSeconds\":77",
+        ),
+    ]
+}
+
+/// Fields that children do not show, each with the reason.
+const EXEMPT: [&str; 2] = [
+    // Has one value.
+    "thingworx.groupBind",
+    // The default, said aloud.
+    "checkpoints.kubernetes",
+];
+
+fn leaves(schema: &Value, path: &str, found: &mut BTreeSet<String>) {
+    let below = |key: &str| {
+        if path.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{path}.{key}")
+        }
+    };
+    match schema["properties"].as_object() {
+        Some(properties) => properties
+            .iter()
+            .for_each(|(key, schema)| leaves(schema, &below(key), found)),
+        None if schema["items"]["properties"].is_object() => leaves(&schema["items"], path, found),
+        None => drop(found.insert(path.to_owned())),
+    }
+}
+
+fn touched(patch: &Value, path: &str, found: &mut BTreeSet<String>) {
+    found.insert(path.to_owned());
+    let below = |key: &str| {
+        if path.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{path}.{key}")
+        }
+    };
+    match patch {
+        Value::Object(map) => map
+            .iter()
+            .for_each(|(key, patch)| touched(patch, &below(key), found)),
+        Value::Array(list) => list.iter().for_each(|patch| touched(patch, path, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn s1_covers_every_field_of_the_definition() {
+    let crd: Value = serde_yaml::from_str(&operator::api::crd::yaml().unwrap()).unwrap();
+    let version = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+    let (mut all, mut covered) = (BTreeSet::new(), BTreeSet::new());
+    leaves(&version["properties"]["spec"], "", &mut all);
+    fields()
+        .iter()
+        .for_each(|(patch, _)| touched(patch, "", &mut covered));
+    let missing: Vec<_> = all
+        .iter()
+        .filter(|path| !covered.contains(*path) && !EXEMPT.contains(&path.as_str()))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "fields without a change in S1: {missing:?}"
+    );
+}

@@ -1,0 +1,159 @@
+//! An operator that runs in this process, by its own `run`.
+
+use std::net::SocketAddr;
+
+use clap::Parser;
+use kube::Client;
+use operator::{
+    args::Arguments,
+    client,
+    run::{self, RunError},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{control_plane::ControlPlane, proxy::Proxy, wait::eventually};
+
+/// A running operator and its way to the API server.
+pub struct Instance {
+    pub proxy: Proxy,
+    address: SocketAddr,
+    stop: CancellationToken,
+    task: JoinHandle<Result<(), RunError>>,
+    namespaces: Vec<String>,
+    election: Election,
+}
+
+/// Whether an operator stands for election, in the first of its namespaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Election {
+    /// It is alone and writes at once.
+    Without,
+    /// It writes while it holds the Lease.
+    With,
+}
+
+impl Instance {
+    /// Starts an operator over these namespaces that has the rights of `user`.
+    pub async fn start(plane: &ControlPlane, user: &str, namespaces: &[String]) -> Self {
+        Self::behind(Proxy::new(plane, user).await, plane, namespaces).await
+    }
+
+    /// Starts one of several.
+    pub async fn candidate(plane: &ControlPlane, user: &str, namespaces: &[String]) -> Self {
+        let proxy = Proxy::new(plane, user).await;
+        Self::standing(Election::With, proxy, plane, namespaces).await
+    }
+
+    /// Starts an operator behind a proxy that may make faults already.
+    pub async fn behind(proxy: Proxy, plane: &ControlPlane, namespaces: &[String]) -> Self {
+        Self::standing(Election::Without, proxy, plane, namespaces).await
+    }
+
+    async fn standing(
+        election: Election,
+        proxy: Proxy,
+        plane: &ControlPlane,
+        namespaces: &[String],
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut words = vec!["operator".to_owned()];
+        words.extend(
+            namespaces
+                .iter()
+                .map(|name| format!("--watch-namespace={name}")),
+        );
+        words.push(format!("--leader-elect={}", election == Election::With));
+        words.extend(
+            namespaces
+                .first()
+                .map(|name| format!("--lease-namespace={name}")),
+        );
+        let args = Arguments::parse_from(words).operator;
+        let client = Client::try_from(client::tuned(plane.config(&proxy.url))).unwrap();
+        let stop = CancellationToken::new();
+        let stopped = stop.clone().cancelled_owned();
+        let task = tokio::spawn(run::run_with(client, listener, args, stopped));
+        Self {
+            proxy,
+            address,
+            stop,
+            task,
+            namespaces: namespaces.to_vec(),
+            election,
+        }
+    }
+
+    /// Whether it has ended by itself.
+    pub fn ended(&self) -> bool {
+        self.task.is_finished()
+    }
+
+    /// Waits until the operator says that it knows the cluster.
+    pub async fn ready(self) -> Self {
+        eventually("an operator becomes ready", async || {
+            match self.get("/readyz").await {
+                (200, _) => Ok(()),
+                (_, why) => Err(why),
+            }
+        })
+        .await;
+        self
+    }
+
+    /// Ends it as a signal does.
+    pub async fn stop(self) -> Proxy {
+        self.stop.cancel();
+        self.task.await.unwrap().unwrap();
+        self.proxy
+    }
+
+    /// Ends it in the middle of whatever it does.
+    pub async fn crash(self) -> Proxy {
+        self.task.abort();
+        let _ = self.task.await;
+        self.proxy
+    }
+
+    /// Another process in its place: nothing is remembered.
+    pub async fn restart(self, plane: &ControlPlane) -> Self {
+        let namespaces = self.namespaces.clone();
+        let election = self.election;
+        Self::standing(election, self.crash().await, plane, &namespaces).await
+    }
+
+    /// The sum of a metric over all its labels that contain `with`.
+    pub async fn metric(&self, name: &str, with: &str) -> f64 {
+        let (_, text) = self.get("/metrics").await;
+        text.lines()
+            .filter(|line| line.starts_with(&format!("azureiothub_operator_{name}")))
+            .filter(|line| line.contains(with))
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
+    }
+
+    /// What it answers on its port.
+    pub async fn get(&self, path: &str) -> (u16, String) {
+        let answer = async {
+            let mut stream = TcpStream::connect(self.address).await?;
+            let request = format!("GET {path} HTTP/1.0\r\nHost: operator\r\n\r\n");
+            stream.write_all(request.as_bytes()).await?;
+            let mut text = String::new();
+            stream.read_to_string(&mut text).await?;
+            Ok::<_, std::io::Error>(text)
+        };
+        match answer.await {
+            Ok(text) => {
+                let code = text.split(' ').nth(1).and_then(|code| code.parse().ok());
+                let body = text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
+                (code.unwrap_or(0), body.unwrap_or_default())
+            }
+            Err(error) => (0, error.to_string()),
+        }
+    }
+}
