@@ -48,8 +48,9 @@ const CHECKPOINT: Duration = Duration::from_secs(5);
 const TICK: Duration = Duration::from_millis(500);
 /// How long a hand-over waits for what is already read. Longer than two tries of a request.
 const SETTLE: Duration = Duration::from_secs(10);
-/// Pause before a failed link is opened again; doubles up to [`MAX_PAUSE`].
-const PAUSE: Duration = Duration::from_millis(500);
+/// Pause before a failed link is opened again; doubles up to [`MAX_PAUSE`]. Short at first: the library drops
+/// some links just after they have attached, and the next try holds.
+const PAUSE: Duration = Duration::from_millis(200);
 /// The hub's return is noticed within this.
 const MAX_PAUSE: Duration = Duration::from_secs(15);
 /// Any single call to the hub or the claim store.
