@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use compact_str::format_compact;
 use connector_config::{Messages, ValueTime};
 use iothub::{Event, MessageSource};
 use serde::de::DeserializeOwned;
@@ -238,7 +239,7 @@ fn telemetry(
             None => fields,
             Some(module) => fields
                 .into_iter()
-                .map(|(name, value)| (format!("{module}::{name}"), value))
+                .map(|(name, value)| (format_compact!("{module}::{name}"), value))
                 .collect(),
         };
         telemetry.rows.push(Row {

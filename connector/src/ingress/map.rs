@@ -149,7 +149,10 @@ mod tests {
             panic!("an object")
         };
         Row {
-            fields: fields.into_iter().collect(),
+            fields: fields
+                .into_iter()
+                .map(|(name, value)| (name.into(), value))
+                .collect(),
             time_ms,
             quality: Quality::Good,
         }

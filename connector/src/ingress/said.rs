@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use compact_str::CompactString;
 use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, SeqAccess, Visitor},
@@ -9,7 +10,7 @@ use serde::{
 use serde_json::Value as Json;
 
 /// Names and values in the order of the body. A name that comes twice stands here twice.
-pub type Fields = Vec<(String, Json)>;
+pub type Fields = Vec<(CompactString, Json)>;
 
 /// The body of a telemetry message.
 #[derive(Debug, Clone, PartialEq)]
@@ -103,7 +104,7 @@ mod tests {
 
     #[test]
     fn fields_keep_their_order_and_nothing_is_left_out() {
-        let field = |name: &str, value: Json| (name.to_owned(), value);
+        let field = |name: &str, value: Json| (CompactString::from(name), value);
         assert_eq!(
             said(r#"{"b":1,"a":{"x":[2]},"b":null}"#).unwrap(),
             Said::One(vec![

@@ -57,8 +57,15 @@ fn telemetry(event: &Event, settings: &Messages) -> Telemetry {
 
 fn rows(event: &Event, settings: &Messages) -> Vec<(Json, i64)> {
     let rows = telemetry(event, settings).rows.into_iter();
-    rows.map(|row| (Json::Object(row.fields.into_iter().collect()), row.time_ms))
-        .collect()
+    let object = |row: Row| {
+        let fields = row.fields.into_iter();
+        Json::Object(fields.map(|(name, value)| (name.into(), value)).collect())
+    };
+    rows.map(|row| {
+        let time_ms = row.time_ms;
+        (object(row), time_ms)
+    })
+    .collect()
 }
 
 #[test]
@@ -314,7 +321,7 @@ fn what_a_mapping_gives_is_read_as_a_body_is() {
             other => panic!("telemetry, not {other:?}"),
         })
     };
-    let field = |value: i64| vec![("cam::a".to_owned(), json!(value))];
+    let field = |value: i64| vec![("cam::a".into(), json!(value))];
     let body = by(ValueTime::Body, Some("ts"));
     assert_eq!(
         mapped(r#"[{"a":1,"ts":5000},{"a":2},3]"#, &body),
