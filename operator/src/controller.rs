@@ -92,7 +92,10 @@ pub async fn run(
                     queue.forget(&BTreeSet::from_iter(stores.connectors.keys()));
                 }
             }
-            () = sleep_until(wake) => {}
+            // A status that was written comes back by the watch, and nothing may follow it.
+            () = sleep_until(wake) => if led && running.is_empty() {
+                reconciler.count();
+            },
         }
     }
     tracing::info!(running = running.len(), "draining");

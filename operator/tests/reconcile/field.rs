@@ -112,6 +112,18 @@ pub fn fields() -> Vec<(Value, &'static str)> {
             "SSL_CERT_FILE",
         ),
         (
+            json!({"iotHub": {"messages": {"qualityField": "how-good"}}}),
+            "qualityField: how-good",
+        ),
+        (
+            json!({"iotHub": {"messages": {"mapping": ".nested"}}}),
+            "mapping: .nested",
+        ),
+        (
+            json!({"iotHub": {"deadLetter": {"azureBlob": blob}}}),
+            "deadLetter:",
+        ),
+        (
             json!({"checkpoints": {"azureBlob": blob}}),
             "container: marks",
         ),
