@@ -65,7 +65,6 @@ def test_long_delays_to_hub_and_platform_lose_nothing(bench: Bench, devices: Fle
         eventually("the connector is ready", bench.ready, 90)
         stream = Stream(bench.thingworx, devices, rate=40)
         stream.goes_on()
-        assert stream.counts().twice == 0
         # Each write is executed, and its answer comes after its time-out.
         for relay in relays:
             relay.delay = 2.5
