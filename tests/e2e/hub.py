@@ -22,7 +22,9 @@ class Hub:
 
     def ready(self) -> bool:
         """Whether it takes requests; raises while there is nobody to ask."""
-        self.http.get(self.url + "/partitions", timeout=2).raise_for_status()
+        # Each time by a connection of its own: before a Service has its rules, its address leads elsewhere, and
+        # whoever answers there would be asked for ever.
+        self.http.get(self.url + "/partitions", timeout=2, headers={"Connection": "close"}).raise_for_status()
         return True
 
     def register(self, names: list[str]) -> dict[str, str]:

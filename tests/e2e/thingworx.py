@@ -38,7 +38,9 @@ class Thingworx:
 
     def ready(self) -> bool:
         """Whether a node takes requests; raises while there is nobody to ask."""
-        self.http.get(self.url + "/Thingworx/ready", timeout=2).raise_for_status()
+        # Each time by a connection of its own: before a Service has its rules, its address leads elsewhere, and
+        # whoever answers there would be asked for ever.
+        self.http.get(self.url + "/Thingworx/ready", timeout=2, headers={"Connection": "close"}).raise_for_status()
         return True
 
     # ---- the model ----
