@@ -58,8 +58,15 @@ class Between:
             taking.cancel()
             sink.close()
 
+    async def _end(self) -> None:
+        self.server.close()
+        open_ = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in open_:
+            task.cancel()
+        await asyncio.gather(*open_, return_exceptions=True)
+
     def close(self) -> None:
-        self.loop.call_soon_threadsafe(self.server.close)
+        asyncio.run_coroutine_threadsafe(self._end(), self.loop).result(10)
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(10)
 
