@@ -115,9 +115,20 @@ pub const CALL: Duration = Duration::from_secs(15);
 pub async fn call<T>(
     request: impl Future<Output = Result<T, kube::Error>>,
 ) -> Result<T, CallError> {
-    match tokio::time::timeout(CALL, request).await {
+    call_within(CALL, request).await
+}
+
+/// The same, for another time.
+///
+/// # Errors
+/// [`CallError`].
+pub async fn call_within<T>(
+    time: Duration,
+    request: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, CallError> {
+    match tokio::time::timeout(time, request).await {
         Ok(answer) => Ok(answer?),
-        Err(_) => Err(CallError::Timeout(CALL)),
+        Err(_) => Err(CallError::Timeout(time)),
     }
 }
 

@@ -226,14 +226,14 @@ fn telemetry(
             && let Some(place) = fields.iter().position(|(name, _)| name == field)
         {
             let (_, own) = fields.remove(place);
-            quality = Quality::read(&own).unwrap_or(Quality::Unknown);
-            if Quality::read(&own).is_none() {
+            quality = Quality::read(&own).unwrap_or_else(|| {
                 telemetry.wrong.push(Wrong {
                     name: field.clone(),
                     wanted: "STRING",
                     needed: "GOOD, BAD, UNKNOWN, OUT_OF_RANGE or UNVERIFIED_SOURCE; UNKNOWN is taken",
                 });
-            }
+                Quality::Unknown
+            });
         }
         let fields = match event.module.as_deref() {
             None => fields,

@@ -15,13 +15,13 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
 };
 use kube::{Api, Client, api::PostParams};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 pub use decision::Timing;
 pub use permit::{Grant, NotLeading, Permit, guarded};
 
-use crate::error::CallError;
+use crate::error::{CallError, call_within};
 use decision::{Candidate, Seen, Step};
 
 /// One call for the Lease: well below the deadline, so that a holder has several tries.
@@ -97,7 +97,7 @@ impl Election {
     }
 
     async fn read(&mut self) {
-        match within(self.api.get_opt(&self.name)).await {
+        match call_within(CALL, self.api.get_opt(&self.name)).await {
             Ok(lease) => self.seen(lease),
             Err(error) => self.failed("read", &error),
         }
@@ -109,9 +109,9 @@ impl Election {
         let wanted = self.wanted(self.candidate.me(), Timestamp::now());
         let params = PostParams::default();
         let written = match &self.lease {
-            None => within(self.api.create(&params, &wanted)).await,
+            None => call_within(CALL, self.api.create(&params, &wanted)).await,
             // The version in it is the guard.
-            Some(_) => within(self.api.replace(&self.name, &params, &wanted)).await,
+            Some(_) => call_within(CALL, self.api.replace(&self.name, &params, &wanted)).await,
         };
         match written {
             Ok(lease) => {
@@ -164,7 +164,8 @@ impl Election {
 
     async fn release(&mut self) {
         let wanted = self.wanted("", Timestamp::now());
-        match within(
+        match call_within(
+            CALL,
             self.api
                 .replace(&self.name, &PostParams::default(), &wanted),
         )
@@ -190,12 +191,5 @@ fn seen(lease: &Lease) -> Seen {
             .unwrap_or_default(),
         duration: Duration::from_secs(seconds.unwrap_or(0).try_into().unwrap_or(0)),
         version: lease.metadata.resource_version.clone().unwrap_or_default(),
-    }
-}
-
-async fn within<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, CallError> {
-    match timeout(CALL, request).await {
-        Ok(answer) => Ok(answer?),
-        Err(_) => Err(CallError::Timeout(CALL)),
     }
 }
