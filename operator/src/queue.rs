@@ -9,19 +9,32 @@ use tokio::time::Instant;
 
 use crate::{error::Class, store::ObjectKey};
 
-/// Children that were just written are not written again before: a burst of edits becomes a few rollouts,
-/// and somebody who writes the same fields gets no more than two answers a second.
-const PACE: Duration = Duration::from_millis(500);
+/// Children that were just written are not written again before the first of these, and after each further
+/// write the pause doubles up to the last: a burst of edits becomes a few rollouts, and whoever fights for
+/// the same fields gets few answers. A look at which nothing had to be written ends it.
+const PACE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(2));
 
 /// How a reconcile ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// All is as it should be, or a change must come first.
-    Settled,
-    /// All is as it should be, after writes of children.
-    Changed,
-    /// Something failed.
-    Failed(Class),
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Children were written, whatever failed after that.
+    pub children: bool,
+    /// The status was written.
+    pub status: bool,
+    /// What failed. Without it all is as it should be, or a change must come first.
+    pub failed: Option<Class>,
+}
+
+impl Outcome {
+    /// The metric label.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self.failed {
+            Some(class) => class.as_str(),
+            None if self.children || self.status => "changed",
+            None => "unchanged",
+        }
+    }
 }
 
 /// Resources that wait for a reconcile or are in one. A resource waits at most once and is never
@@ -32,8 +45,8 @@ pub struct Queue {
     /// In a reconcile; with the time of the next one, if something happened meanwhile.
     running: BTreeMap<ObjectKey, Option<Instant>>,
     attempts: BTreeMap<ObjectKey, u32>,
-    /// Whose children were written, and when they may be written again.
-    paced: BTreeMap<ObjectKey, Instant>,
+    /// Whose children were written, how often in a row, and when they may be written again.
+    paced: BTreeMap<ObjectKey, (u32, Instant)>,
 }
 
 /// What to do now.
@@ -50,7 +63,7 @@ pub enum Next {
 impl Queue {
     /// Something happened to a resource: reconcile it at `due`, or earlier if it waits already.
     pub fn add(&mut self, key: ObjectKey, due: Instant) {
-        let due = self.paced.get(&key).map_or(due, |pace| due.max(*pace));
+        let due = self.paced.get(&key).map_or(due, |(_, pace)| due.max(*pace));
         let earliest = |old: Instant| old.min(due);
         if let Some(again) = self.running.get_mut(&key) {
             *again = Some(again.map_or(due, earliest));
@@ -83,26 +96,27 @@ impl Queue {
     /// something happens to it.
     pub fn done(&mut self, key: &ObjectKey, outcome: Outcome, now: Instant) {
         let again = self.running.remove(key).flatten();
-        let due = match outcome {
-            Outcome::Settled => {
-                self.attempts.remove(key);
-                self.paced.remove(key);
-                again
-            }
-            Outcome::Changed => {
-                self.attempts.remove(key);
-                self.paced.insert(key.clone(), now + PACE);
-                again
-            }
-            Outcome::Failed(class) => {
-                let attempts = self.attempts.entry(key.clone()).or_default();
-                *attempts = attempts.saturating_add(1);
-                let retry = class.backoff().map(|bounds| now + delay(*attempts, bounds));
-                match (retry, again) {
-                    (Some(retry), Some(again)) => Some(retry.min(again)),
-                    (retry, again) => retry.or(again),
-                }
-            }
+        if outcome.children {
+            let row = self
+                .paced
+                .get(key)
+                .map_or(1, |(row, _)| row.saturating_add(1));
+            let pace = (row, now + delay(row, PACE));
+            self.paced.insert(key.clone(), pace);
+        } else if outcome.failed.is_none() {
+            self.paced.remove(key);
+        }
+        let retry = if let Some(class) = outcome.failed {
+            let attempts = self.attempts.entry(key.clone()).or_default();
+            *attempts = attempts.saturating_add(1);
+            class.backoff().map(|bounds| now + delay(*attempts, bounds))
+        } else {
+            self.attempts.remove(key);
+            None
+        };
+        let due = match (retry, again) {
+            (Some(retry), Some(again)) => Some(retry.min(again)),
+            (retry, again) => retry.or(again),
         };
         if let Some(due) = due {
             self.add(key.clone(), due);
@@ -143,6 +157,19 @@ mod tests {
         ObjectKey::new("plant", name)
     }
 
+    fn failed(class: Class) -> Outcome {
+        Outcome {
+            failed: Some(class),
+            ..Outcome::default()
+        }
+    }
+
+    const CHANGED: Outcome = Outcome {
+        children: true,
+        status: false,
+        failed: None,
+    };
+
     fn seconds(n: u64) -> Duration {
         Duration::from_secs(n)
     }
@@ -165,9 +192,9 @@ mod tests {
         assert_eq!(queue.next(t, 8), Next::Run(key("a")));
         queue.add(key("a"), t);
         assert_eq!(queue.next(t, 8), Next::Idle, "never twice at the same time");
-        queue.done(&key("a"), Outcome::Settled, t);
+        queue.done(&key("a"), Outcome::default(), t);
         assert_eq!(queue.next(t, 8), Next::Run(key("a")));
-        queue.done(&key("a"), Outcome::Settled, t);
+        queue.done(&key("a"), Outcome::default(), t);
         assert_eq!(queue.next(t, 8), Next::Idle);
     }
 
@@ -177,14 +204,41 @@ mod tests {
         queue.add(key("a"), t);
         assert_eq!(queue.next(t, 8), Next::Run(key("a")));
         queue.add(key("a"), t);
-        queue.done(&key("a"), Outcome::Changed, t);
-        assert_eq!(queue.next(t, 8), Next::At(t + PACE));
+        queue.done(&key("a"), CHANGED, t);
+        assert_eq!(queue.next(t, 8), Next::At(t + PACE.0));
         queue.add(key("a"), t);
-        assert_eq!(queue.next(t, 8), Next::At(t + PACE));
-        assert_eq!(queue.next(t + PACE, 8), Next::Run(key("a")));
-        queue.done(&key("a"), Outcome::Settled, t + PACE);
-        queue.add(key("a"), t + PACE);
-        assert_eq!(queue.next(t + PACE, 8), Next::Run(key("a")));
+        assert_eq!(queue.next(t, 8), Next::At(t + PACE.0));
+        assert_eq!(queue.next(t + PACE.0, 8), Next::Run(key("a")));
+        queue.done(&key("a"), Outcome::default(), t + PACE.0);
+        queue.add(key("a"), t + PACE.0);
+        assert_eq!(queue.next(t + PACE.0, 8), Next::Run(key("a")));
+    }
+
+    #[test]
+    fn children_written_again_and_again_wait_longer_each_time_even_if_something_failed() {
+        let (mut queue, begin) = (Queue::default(), Instant::now());
+        let mut t = begin;
+        let conflict = Outcome {
+            failed: Some(Class::Transient),
+            ..CHANGED
+        };
+        let mut waits = Vec::new();
+        for outcome in [CHANGED, conflict, CHANGED, conflict, CHANGED] {
+            queue.add(key("a"), t);
+            assert_eq!(queue.next(t, 8), Next::Run(key("a")));
+            queue.add(key("a"), t);
+            queue.done(&key("a"), outcome, t);
+            let Next::At(due) = queue.next(t, 8) else {
+                panic!("nothing waits")
+            };
+            waits.push((due - t).as_millis());
+            t = due;
+        }
+        assert_eq!(waits, [500, 1000, 2000, 2000, 2000]);
+        assert_eq!(queue.next(t, 8), Next::Run(key("a")));
+        queue.done(&key("a"), Outcome::default(), t);
+        queue.add(key("a"), t);
+        assert_eq!(queue.next(t, 8), Next::Run(key("a")));
     }
 
     #[test]
@@ -205,7 +259,7 @@ mod tests {
         let mut waits = Vec::new();
         for _ in 0..10 {
             assert_eq!(queue.next(t, 8), Next::Run(key("a")));
-            queue.done(&key("a"), Outcome::Failed(Class::Transient), t);
+            queue.done(&key("a"), failed(Class::Transient), t);
             let Next::At(due) = queue.next(t, 8) else {
                 panic!("nothing waits")
             };
@@ -215,7 +269,7 @@ mod tests {
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300]);
         assert_eq!(queue.in_backoff(), 1);
         assert_eq!(queue.next(t, 8), Next::Run(key("a")));
-        queue.done(&key("a"), Outcome::Settled, t);
+        queue.done(&key("a"), Outcome::default(), t);
         assert_eq!((queue.in_backoff(), queue.next(t, 8)), (0, Next::Idle));
     }
 
@@ -224,7 +278,7 @@ mod tests {
         let (mut queue, t) = (Queue::default(), Instant::now());
         queue.add(key("a"), t);
         assert_eq!(queue.next(t, 8), Next::Run(key("a")));
-        queue.done(&key("a"), Outcome::Failed(Class::User), t);
+        queue.done(&key("a"), failed(Class::User), t);
         assert_eq!(queue.next(t + seconds(10_000), 8), Next::Idle);
         queue.add(key("a"), t + seconds(10_000));
         assert_eq!(queue.next(t + seconds(10_000), 8), Next::Run(key("a")));
@@ -235,7 +289,7 @@ mod tests {
         let (mut queue, t) = (Queue::default(), Instant::now());
         queue.add(key("a"), t);
         assert_eq!(queue.next(t, 8), Next::Run(key("a")));
-        queue.done(&key("a"), Outcome::Failed(Class::Denied), t);
+        queue.done(&key("a"), failed(Class::Denied), t);
         queue.add(key("a"), t + seconds(1));
         assert_eq!(queue.next(t, 8), Next::At(t + seconds(1)));
     }

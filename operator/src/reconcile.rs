@@ -52,43 +52,16 @@ struct Memory {
 
 /// How the children of a resource are.
 enum Children {
-    /// Writes were needed.
-    Changed,
+    /// As they should be.
+    Settled,
     /// Writes are needed, and somebody wants none.
     Held,
-    /// All was well.
-    Unchanged,
 }
 
 /// Why they are not as they should be.
 enum Unsettled {
     Render(String),
     Apply(ApplyError),
-}
-
-/// What became of the number of pods while nothing else could be written.
-#[derive(Clone, Copy)]
-enum Scaled {
-    AsItWas,
-    Anew,
-    Failed(Class),
-}
-
-impl Scaled {
-    fn failure(self) -> Option<Class> {
-        match self {
-            Self::AsItWas | Self::Anew => None,
-            Self::Failed(class) => Some(class),
-        }
-    }
-
-    /// The metric label of a reconcile whose end was `done`.
-    fn label(self, done: (Outcome, &'static str)) -> (Outcome, &'static str) {
-        match (self, done) {
-            (Self::Anew, (Outcome::Settled, _)) => (Outcome::Changed, "changed"),
-            (_, done) => done,
-        }
-    }
 }
 
 impl Reconciler {
@@ -115,13 +88,13 @@ impl Reconciler {
     pub async fn reconcile(&self, key: &ObjectKey) -> Outcome {
         let Some(resource) = self.stores.connectors.get(key) else {
             self.memories().remove(key);
-            return Outcome::Settled;
+            return Outcome::default();
         };
         let timer = self.metrics.reconcile_seconds.start_timer();
         let metadata = &resource.metadata;
-        let (outcome, label) = if metadata.deletion_timestamp.is_some() {
+        let outcome = if metadata.deletion_timestamp.is_some() {
             // Garbage collection takes the children; whatever is written now would come back to life.
-            (Outcome::Settled, "unchanged")
+            Outcome::default()
         } else {
             let owner = Owner {
                 namespace: key.namespace.clone(),
@@ -137,12 +110,16 @@ impl Reconciler {
             }
             let done = match self.current(&owner, &resource, &mut memory).await {
                 Ok(()) => self.settle(&owner, &resource, &mut memory).await,
-                Err(class) => (Outcome::Failed(class), class.as_str()),
+                Err(class) => Outcome {
+                    failed: Some(class),
+                    ..Outcome::default()
+                },
             };
             self.memories().insert(key.clone(), memory);
             done
         };
         timer.observe_duration();
+        let label = outcome.as_str();
         self.metrics.reconciles.with_label_values(&[label]).inc();
         outcome
     }
@@ -171,31 +148,26 @@ impl Reconciler {
         }
     }
 
-    async fn settle(
-        &self,
-        owner: &Owner,
-        stored: &Stored,
-        memory: &mut Memory,
-    ) -> (Outcome, &'static str) {
+    async fn settle(&self, owner: &Owner, stored: &Stored, memory: &mut Memory) -> Outcome {
+        let mut outcome = Outcome::default();
         let mut observed = self.stores.observe(owner);
         let asked = match &stored.spec {
             Ok(spec) => spec,
             Err(why) => {
                 let progress = Progress::Undecodable(why);
                 return self
-                    .answer(owner, stored, progress, &observed, memory, None)
+                    .answer(owner, stored, progress, &observed, memory, outcome)
                     .await;
             }
         };
         let spec = match validate(asked) {
             Ok(spec) => spec,
             Err(error) => {
-                let scaled = self.scale(owner, stored, asked.replicas, &observed).await;
+                outcome = self.scale(owner, stored, asked.replicas, &observed).await;
                 let progress = Progress::Invalid(&error);
-                let done = self
-                    .answer(owner, stored, progress, &observed, memory, scaled.failure())
+                return self
+                    .answer(owner, stored, progress, &observed, memory, outcome)
                     .await;
-                return scaled.label(done);
             }
         };
         let references = references(&spec.thingworx, &spec.iot_hub, spec.checkpoints.blobs());
@@ -211,33 +183,39 @@ impl Reconciler {
         let secrets = match resolved.digest() {
             Ok(secrets) => secrets,
             Err(error) => {
-                let scaled = self.scale(owner, stored, spec.replicas, &observed).await;
+                outcome = self.scale(owner, stored, spec.replicas, &observed).await;
+                outcome.failed = retry.or(outcome.failed);
                 let progress = Progress::Unresolved(&spec, error);
-                let failure = retry.or(scaled.failure());
-                let done = self
-                    .answer(owner, stored, progress, &observed, memory, failure)
+                return self
+                    .answer(owner, stored, progress, &observed, memory, outcome)
                     .await;
-                return scaled.label(done);
             }
         };
+        let subject = Subject::new(owner, stored);
         let settled = self
-            .children(owner, &spec, secrets, paused(stored), &mut observed, memory)
+            .children(
+                &subject,
+                &spec,
+                secrets,
+                &mut observed,
+                memory,
+                &mut outcome,
+            )
             .await;
-        let (progress, failure) = match &settled {
-            Ok(Children::Held) => (Progress::Held(&spec), None),
-            Ok(Children::Changed | Children::Unchanged) => (Progress::Applied(&spec), None),
+        let progress = match &settled {
+            Ok(Children::Held) => Progress::Held(&spec),
+            Ok(Children::Settled) => Progress::Applied(&spec),
             Err(Unsettled::Apply(error)) => {
-                (Progress::NotApplied(&spec, error), Some(error.class()))
+                outcome.failed = Some(error.class());
+                Progress::NotApplied(&spec, error)
             }
-            Err(Unsettled::Render(why)) => (Progress::NotRendered(&spec, why), Some(Class::Bug)),
+            Err(Unsettled::Render(why)) => {
+                outcome.failed = Some(Class::Bug);
+                Progress::NotRendered(&spec, why)
+            }
         };
-        let done = self
-            .answer(owner, stored, progress, &observed, memory, failure)
-            .await;
-        match (settled, done) {
-            (Ok(Children::Changed), (Outcome::Settled, _)) => (Outcome::Changed, "changed"),
-            (_, done) => done,
-        }
+        self.answer(owner, stored, progress, &observed, memory, outcome)
+            .await
     }
 
     /// Scales a connector of which nothing new can be rendered.
@@ -247,36 +225,39 @@ impl Reconciler {
         stored: &Stored,
         replicas: i32,
         observed: &Observed,
-    ) -> Scaled {
+    ) -> Outcome {
+        let mut outcome = Outcome::default();
         let action = scale_only(observed, replicas).filter(|_| !paused(stored));
         let Some(action) = action else {
-            return Scaled::AsItWas;
+            return outcome;
         };
         match self.applier.act(owner, &action).await {
-            Ok(_) => Scaled::Anew,
+            Ok(_) => outcome.children = true,
             Err(error) => {
                 tracing::warn!(namespace = owner.namespace, name = owner.name, %error, "not scaled");
-                Scaled::Failed(error.class())
+                outcome.failed = Some(error.class());
             }
         }
+        outcome
     }
 
     /// Renders the children and writes those that differ. A child that is refused stops only what needs it;
     /// the first refusal is the answer.
     async fn children(
         &self,
-        owner: &Owner,
+        subject: &Subject<'_>,
         spec: &Validated,
         secrets: &SecretDigest,
-        paused: bool,
         observed: &mut Observed,
         memory: &mut Memory,
+        outcome: &mut Outcome,
     ) -> Result<Children, Unsettled> {
+        let owner = subject.owner;
         let children = desired(owner, spec, secrets, &self.defaults)
             .map_err(|error| Unsettled::Render(error.to_string()))?;
         let actions = plan(owner, &children, observed, &memory.accepted)
             .map_err(|conflict| Unsettled::Apply(conflict.into()))?;
-        if paused && !actions.is_empty() {
+        if subject.paused && !actions.is_empty() {
             return Ok(Children::Held);
         }
         let mut deployment = observed.deployment.clone();
@@ -286,7 +267,9 @@ impl Reconciler {
             if action.kind() == ChildKind::Deployment && !pods_may_run {
                 continue;
             }
-            match self.applier.act(owner, action).await {
+            let done = self.applier.act(owner, action).await;
+            outcome.children |= done.is_ok();
+            match done {
                 Ok(Some((child, live))) => {
                     memory.accepted.note(child, &live);
                     if child.kind == ChildKind::Deployment {
@@ -309,16 +292,14 @@ impl Reconciler {
                 }
             }
         }
-        let unchanged = actions.is_empty();
         observed.deployment = deployment;
         match refused {
             Some(error) => Err(Unsettled::Apply(error)),
-            None if unchanged => Ok(Children::Unchanged),
-            None => Ok(Children::Changed),
+            None => Ok(Children::Settled),
         }
     }
 
-    /// Writes the status if it says something new. `failure` is what went wrong before.
+    /// Writes the status if it says something new, after what was done before.
     async fn answer(
         &self,
         owner: &Owner,
@@ -326,8 +307,8 @@ impl Reconciler {
         progress: Progress<'_>,
         observed: &Observed,
         memory: &mut Memory,
-        failure: Option<Class>,
-    ) -> (Outcome, &'static str) {
+        mut outcome: Outcome,
+    ) -> Outcome {
         let (seen, before) = match &memory.written {
             Some((made, written)) if version(made) > version(&seen_version(stored)) => {
                 (made.clone(), written)
@@ -335,26 +316,19 @@ impl Reconciler {
             _ => (seen_version(stored), &stored.status),
         };
         let now = Timestamp::now().round(Unit::Second).unwrap_or_default();
-        let subject = Subject {
-            owner,
-            generation: stored.metadata.generation,
-            paused: paused(stored),
-        };
-        let after = status(subject, progress, observed, before, now);
-        let mut class = failure;
-        let mut label = "unchanged";
+        let after = status(Subject::new(owner, stored), progress, observed, before, now);
         if after != *before {
             match self.applier.status(owner, &seen, &after).await {
                 Ok(made) => {
                     self.announcer.announce(owner, before, &after).await;
                     memory.written = made.map(|made| (made, after));
-                    label = "changed";
+                    outcome.status = true;
                 }
                 // Deleted meanwhile.
                 Err(error) if error.is_not_found() => {}
                 // Changed meanwhile: the next look starts from there.
                 Err(error) if error.class() == Class::Conflict => {
-                    class = class.or(Some(Class::Transient));
+                    outcome.failed = outcome.failed.or(Some(Class::Transient));
                 }
                 Err(error) => {
                     tracing::warn!(
@@ -363,7 +337,7 @@ impl Reconciler {
                         %error,
                         "the status was not written"
                     );
-                    class = class.or(Some(match error.class() {
+                    outcome.failed = outcome.failed.or(Some(match error.class() {
                         // The next look starts from a newer version.
                         Class::User => Class::Transient,
                         other => other,
@@ -371,10 +345,7 @@ impl Reconciler {
                 }
             }
         }
-        match class {
-            None => (Outcome::Settled, label),
-            Some(class) => (Outcome::Failed(class), class.as_str()),
-        }
+        outcome
     }
 
     /// Counts resources by their `Ready` condition.

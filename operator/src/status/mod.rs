@@ -12,7 +12,7 @@ use k8s_openapi::{
 
 use crate::{
     api::{
-        AzureIotHubConnectorStatus, LastError, Validated, ValidationError,
+        AzureIotHubConnectorStatus, LastError, Stored, Validated, ValidationError,
         condition::{ConditionType, Reason, Verdict},
     },
     apply::ApplyError,
@@ -63,6 +63,18 @@ pub struct Subject<'a> {
     pub generation: Option<i64>,
     /// Somebody keeps the operator from writing.
     pub paused: bool,
+}
+
+impl<'a> Subject<'a> {
+    /// What is `stored` of a resource.
+    #[must_use]
+    pub fn new(owner: &'a Owner, stored: &Stored) -> Self {
+        Self {
+            owner,
+            generation: stored.metadata.generation,
+            paused: pause::paused(stored),
+        }
+    }
 }
 
 /// Computes the status. `before` is the latest one that was written; `now` is used only for what has
