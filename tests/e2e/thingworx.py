@@ -172,15 +172,19 @@ class Arrivals:
 
     @staticmethod
     def of(values: list[dict], sent: dict[str, int], name: str = "seq") -> Arrivals:
-        """`sent` tells how many were sent by each device, numbered from 0. Order is that of first arrivals."""
+        """`sent` tells how many were sent by each device, numbered from 0. Order is that of first arrivals.
+
+        A device that lost its connection sends again what the hub had taken already: the hub has that message
+        twice, at different times. Only one of the same time has arrived twice.
+        """
         result = Arrivals()
-        seen: dict[str, list[int]] = {thing: [] for thing in sent}
+        seen: dict[str, list[tuple[int, int]]] = {thing: [] for thing in sent}
         newest: dict[str, tuple[int, int]] = {}
         for entry in values:
             if entry["property"] != name or entry["thing"] not in seen:
                 continue
             number = int(entry["value"])
-            seen[entry["thing"]].append(number)
+            seen[entry["thing"]].append((number, entry["timeMs"]))
             highest, at = newest.get(entry["thing"], (-1, entry["takenMs"]))
             if number > highest:
                 result.pause = max(result.pause, (entry["takenMs"] - at) / 1000)
@@ -190,8 +194,8 @@ class Arrivals:
             pod = entry["gateway"]
             result.by_pod[pod] = result.by_pod.get(pod, 0) + 1
         for thing, count in sent.items():
-            first = list(dict.fromkeys(seen[thing]))
+            first = list(dict.fromkeys(number for number, _ in seen[thing]))
             result.lost += count - len(set(first) & set(range(count)))
-            result.twice += len(seen[thing]) - len(first)
+            result.twice += len(seen[thing]) - len(set(seen[thing]))
             result.out_of_order += sum(1 for a, b in zip(first, first[1:]) if b < a)
         return result
