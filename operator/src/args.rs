@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, num::NonZeroUsize};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
@@ -42,6 +42,14 @@ pub struct OperatorArgs {
     /// The pods that are made.
     #[command(flatten)]
     pub connector: ConnectorArgs,
+    /// How many connectors replace their pods at the same time; others wait, whatever asks for it. Five leave most
+    /// connections of a platform standing, and a bad image shows before it is everywhere.
+    #[arg(long, env = "MAX_CONCURRENT_ROLLOUTS", default_value = "5")]
+    pub max_concurrent_rollouts: NonZeroUsize,
+    /// How long after its rollout a pod may still have old settings or secrets before another takes its place, in
+    /// seconds. Its node brings a changed Secret within a minute.
+    #[arg(long, env = "STALE_MEMBER_SECONDS", default_value = "60")]
+    pub stale_member_seconds: u64,
     /// Address of probes and metrics.
     #[arg(long, env = "LISTEN", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,

@@ -49,6 +49,7 @@ pub async fn run(
         synced = synced || health.unready().is_none();
         let leads = permit.check().is_ok();
         if leads && !led {
+            reconciler.begin();
             // What the last one has left undone nobody will tell.
             for key in stores.connectors.keys() {
                 queue.add(key, now);
@@ -86,7 +87,11 @@ pub async fn run(
             Some(Trigger { key, after }) = triggers.recv() => queue.add(key, Instant::now() + after),
             // A panic ends the process (`panic = "abort"`), so each reconcile comes back.
             Some(Ok((key, outcome))) = running.join_next() => {
-                queue.done(&key, outcome, Instant::now());
+                let now = Instant::now();
+                queue.done(&key, outcome, now);
+                for key in reconciler.admitted() {
+                    queue.add(key, now);
+                }
                 if running.is_empty() {
                     reconciler.count();
                     queue.forget(&BTreeSet::from_iter(stores.connectors.keys()));

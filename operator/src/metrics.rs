@@ -25,6 +25,8 @@ pub struct Metrics {
     pub in_backoff: IntGauge,
     /// Resources by the status of their `Ready` condition.
     pub connectors: IntGaugeVec,
+    /// Connectors that replace their pods (`replacing`) or wait for that (`queued`).
+    pub rollouts: IntGaugeVec,
     /// Failed tries of watches by kind.
     pub watch_failures: IntCounterVec,
     /// Watches that fail now, by kind.
@@ -77,6 +79,11 @@ impl Metrics {
                 "Connectors by their Ready condition.",
                 &["ready"],
             )?,
+            rollouts: gauges(
+                "rollouts",
+                "Connectors that replace their pods, or wait until fewer others do.",
+                &["state"],
+            )?,
             watch_failures: counters(
                 "watch_failures_total",
                 "Failed tries of watches.",
@@ -100,9 +107,15 @@ impl Metrics {
         registry.register(Box::new(metrics.queue_depth.clone()))?;
         registry.register(Box::new(metrics.in_backoff.clone()))?;
         registry.register(Box::new(metrics.connectors.clone()))?;
+        registry.register(Box::new(metrics.rollouts.clone()))?;
         registry.register(Box::new(metrics.watch_failures.clone()))?;
         registry.register(Box::new(metrics.watch_failing.clone()))?;
         Ok(metrics)
+    }
+
+    /// An object of a connector was written.
+    pub fn wrote(&self, kind: &str, verb: &str) {
+        self.child_writes.with_label_values(&[kind, verb]).inc();
     }
 
     /// All metrics in Prometheus' text format.

@@ -23,6 +23,8 @@ pub struct Outcome {
     pub status: bool,
     /// What failed. Without it all is as it should be, or a change must come first.
     pub failed: Option<Class>,
+    /// Time alone will make a difference, after this long.
+    pub again: Option<Duration>,
 }
 
 impl Outcome {
@@ -114,10 +116,8 @@ impl Queue {
             self.attempts.remove(key);
             None
         };
-        let due = match (retry, again) {
-            (Some(retry), Some(again)) => Some(retry.min(again)),
-            (retry, again) => retry.or(again),
-        };
+        let later = outcome.again.map(|after| now + after);
+        let due = [retry, again, later].into_iter().flatten().min();
         if let Some(due) = due {
             self.add(key.clone(), due);
         }
@@ -168,6 +168,7 @@ mod tests {
         children: true,
         status: false,
         failed: None,
+        again: None,
     };
 
     fn seconds(n: u64) -> Duration {

@@ -1,6 +1,6 @@
 //! The operator's life: client, watches, reconciles, drain.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use kube::Client;
 use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
@@ -12,9 +12,10 @@ use crate::{
     client, controller,
     health::Health,
     lease::{Election, Grant, Lost, Timing, guarded},
+    manager::OperatorId,
     metrics::Metrics,
     observe::Stores,
-    reconcile::Reconciler,
+    reconcile::{Policy, Reconciler},
     watches::Watches,
 };
 
@@ -89,10 +90,17 @@ pub async fn run_with(
     });
     let (grant, permit) = Grant::new();
     let release = CancellationToken::new();
-    let elected = elected(&client, &args.election, grant, release.clone());
+    let own = client.default_namespace().to_owned();
+    let namespace = args.election.lease_namespace.as_ref().unwrap_or(&own);
+    let elected = elected(&client, namespace, &args.election, grant, release.clone());
     let writer = guarded(client.clone(), permit.clone());
-    let defaults = args.connector.into();
-    let reconciler = Reconciler::new(writer, stores.clone(), defaults, Arc::clone(&metrics));
+    let policy = Policy {
+        defaults: args.connector.into(),
+        me: OperatorId::new(namespace, &args.election.lease_name),
+        rollouts: args.max_concurrent_rollouts.get(),
+        stale_member: Duration::from_secs(args.stale_member_seconds),
+    };
+    let reconciler = Reconciler::new(writer, stores.clone(), policy, Arc::clone(&metrics));
     let loop_ = controller::run(
         Arc::new(reconciler),
         stores,
@@ -125,6 +133,7 @@ pub async fn run_with(
 /// Takes part in the election until `release`; without one, everything is allowed until then.
 async fn elected(
     client: &Client,
+    namespace: &str,
     args: &ElectionArgs,
     grant: Grant,
     release: CancellationToken,
@@ -134,8 +143,6 @@ async fn elected(
         release.cancelled().await;
         return Ok(());
     }
-    let own = client.default_namespace().to_owned();
-    let namespace = args.lease_namespace.as_ref().unwrap_or(&own);
     // A process that was started again is another one: what it had begun is over.
     let me = format!("{}-{:08x}", args.identity, rand::random::<u32>());
     Election::new(

@@ -19,9 +19,11 @@ use crate::{
     api::Stored,
     desired::ChildKind,
     health::Health,
+    manager::{conflict, named},
     observe::{Stores, controller, instance},
     pause::paused,
     refs::{RefKind, references},
+    restart,
     store::{ObjectKey, Store},
     watch::{Change, Trigger, Watch},
 };
@@ -248,6 +250,10 @@ fn of_resource(stores: &Stores, change: &Change<'_, Stored>) -> Vec<Trigger> {
             metadata.generation,
             metadata.deletion_timestamp.clone(),
             paused(object),
+            restart::asked(object),
+            named(object).map(str::to_owned),
+            object.status.operator.clone(),
+            conflict(object).map(|said| said.message.clone()),
         )
     };
     let same = change.old.map(relevant) == change.new.map(relevant);
@@ -271,7 +277,8 @@ fn of_child(change: &Change<'_, DynamicObject>) -> Vec<Trigger> {
         .collect()
 }
 
-fn controlling(object: &DynamicObject) -> Option<ObjectKey> {
+/// The resource that controls a child.
+pub(crate) fn controlling(object: &DynamicObject) -> Option<ObjectKey> {
     let owner = controller(object)?;
     (owner.kind == "AzureIotHubConnector").then(|| ObjectKey::of(object).sibling(&owner.name))
 }

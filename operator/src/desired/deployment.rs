@@ -44,15 +44,17 @@ pub(super) fn render(
     secrets: &SecretDigest,
     settings: &str,
     defaults: &Defaults,
+    restart: Option<&str>,
 ) -> Deployment {
     let digest = settings.rsplit('-').next().unwrap_or(settings);
-    let annotations = BTreeMap::from([
+    let mut annotations = BTreeMap::from([
         (annotation::SETTINGS_DIGEST.to_owned(), digest.to_owned()),
         (
             annotation::SECRET_DIGEST.to_owned(),
             secrets.as_str().to_owned(),
         ),
     ]);
+    annotations.extend(restart.map(|word| (annotation::RESTART.to_owned(), word.to_owned())));
     Deployment {
         metadata: owner.metadata(owner.child()),
         spec: Some(DeploymentSpec {
