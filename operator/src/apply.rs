@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use connector_config::label;
-use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Condition};
+use k8s_openapi::{
+    api::{coordination::v1::Lease, core::v1::Pod},
+    apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta},
+};
 use kube::{
     Api, Client,
     api::{DeleteParams, Patch, PatchParams, Preconditions},
@@ -238,6 +241,36 @@ impl Applier {
                 Ok(())
             }
             Err(error) if error.is_not_found() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes a Lease as it was seen: not if it has been written since.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn remove_lease(&self, seen: &ObjectMeta) -> Result<(), CallError> {
+        let namespace = seen.namespace.as_deref().unwrap_or_default();
+        let name = seen.name.as_deref().unwrap_or_default();
+        let params = DeleteParams::default().preconditions(Preconditions {
+            uid: seen.uid.clone(),
+            resource_version: seen.resource_version.clone(),
+        });
+        let api: Api<Lease> = Api::namespaced(self.client.clone(), namespace);
+        match call(api.delete(name, &params)).await {
+            Ok(_) => {
+                self.metrics.wrote("Lease", "delete");
+                tracing::info!(
+                    namespace,
+                    lease = name,
+                    "removed: its connector is long gone"
+                );
+                Ok(())
+            }
+            // Gone, or written meanwhile.
+            Err(CallError::Refused {
+                code: 404 | 409, ..
+            }) => Ok(()),
             Err(error) => Err(error),
         }
     }

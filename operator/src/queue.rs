@@ -47,6 +47,10 @@ pub struct Queue {
     /// In a reconcile; with the time of the next one, if something happened meanwhile.
     running: BTreeMap<ObjectKey, Option<Instant>>,
     attempts: BTreeMap<ObjectKey, u32>,
+    /// How many came to wait, all in all.
+    added: u64,
+    /// How long the resource that was handed out last had been due.
+    waited: Duration,
     /// Whose children were written, how often in a row, and when they may be written again.
     paced: BTreeMap<ObjectKey, (u32, Instant)>,
 }
@@ -69,12 +73,11 @@ impl Queue {
         let earliest = |old: Instant| old.min(due);
         if let Some(again) = self.running.get_mut(&key) {
             *again = Some(again.map_or(due, earliest));
-        } else {
-            self.waiting
-                .entry(key)
-                .and_modify(|old| *old = earliest(*old))
-                .or_insert(due);
+            return;
         }
+        let old = self.waiting.get(&key).copied();
+        self.added += u64::from(old.is_none());
+        self.waiting.insert(key, old.map_or(due, earliest));
     }
 
     /// The next resource that is due, while fewer than `limit` run.
@@ -89,6 +92,7 @@ impl Queue {
             return Next::At(*due);
         }
         let key = key.clone();
+        self.waited = now.saturating_duration_since(*due);
         self.waiting.remove(&key);
         self.running.insert(key.clone(), None);
         Next::Run(key)
@@ -121,6 +125,18 @@ impl Queue {
         if let Some(due) = due {
             self.add(key.clone(), due);
         }
+    }
+
+    /// How many came to wait, all in all.
+    #[must_use]
+    pub fn added(&self) -> u64 {
+        self.added
+    }
+
+    /// How long the resource that was handed out last had been due.
+    #[must_use]
+    pub fn waited(&self) -> Duration {
+        self.waited
     }
 
     /// How many wait.

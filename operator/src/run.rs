@@ -3,19 +3,22 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use kube::Client;
-use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
+use tokio::{net::TcpListener, sync::mpsc, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin,
+    apply::Applier,
     args::{ElectionArgs, OperatorArgs},
     client, controller,
     health::Health,
+    heard::heard,
     lease::{Election, Grant, Lost, Timing, guarded},
     manager::OperatorId,
     metrics::Metrics,
     observe::Stores,
     reconcile::{Policy, Reconciler},
+    retained::Retained,
     watches::Watches,
 };
 
@@ -68,8 +71,16 @@ pub async fn run_with(
     args: OperatorArgs,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
-    let metrics = Arc::new(Metrics::new()?);
-    let health = Health::new(Arc::clone(&metrics));
+    let metrics = Arc::new(Metrics::new(&args.election.lease_name)?);
+    let deaf = Duration::from_secs(args.deaf_seconds);
+    let health = Health::new(Arc::clone(&metrics), deaf);
+    let (told, counted) = (health.clone(), Arc::clone(&metrics));
+    let client = heard(client, move |(method, status)| {
+        counted.runtime.requested(&method, status);
+        if status.is_some_and(|status| status.is_success()) {
+            told.answered(Instant::now());
+        }
+    });
     let stores = Stores::new();
     let (triggers, triggered) = mpsc::channel(TRIGGERS);
     let stop = CancellationToken::new();
@@ -94,6 +105,15 @@ pub async fn run_with(
     let namespace = args.election.lease_namespace.as_ref().unwrap_or(&own);
     let elected = elected(&client, namespace, &args.election, grant, release.clone());
     let writer = guarded(client.clone(), permit.clone());
+    let retained = Retained {
+        client: client.clone(),
+        applier: Applier::new(writer.clone(), Arc::clone(&metrics)),
+        stores: stores.clone(),
+        health: health.clone(),
+        scopes: args.watch_namespaces.clone(),
+        age: Duration::from_secs(args.retain_seconds),
+    };
+    tasks.spawn(retained.run(permit.clone(), stop.clone()));
     let policy = Policy {
         defaults: args.connector.into(),
         me: OperatorId::new(namespace, &args.election.lease_name),

@@ -14,6 +14,7 @@ use std::{
 
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::{Api, Client};
+use tokio::time::Instant;
 
 use crate::{
     api::{AzureIotHubConnector, Stored, validate},
@@ -118,7 +119,7 @@ impl Reconciler {
             self.slots().forget(key);
             return Outcome::default();
         };
-        let timer = self.metrics.reconcile_seconds.start_timer();
+        let begun = Instant::now();
         let metadata = &resource.metadata;
         let outcome = if metadata.deletion_timestamp.is_some() {
             // Garbage collection takes the children; whatever is written now would come back to life.
@@ -150,7 +151,7 @@ impl Reconciler {
             self.memories().insert(key.clone(), memory);
             done
         };
-        timer.observe_duration();
+        self.metrics.runtime.reconciled(outcome, begun.elapsed());
         let label = outcome.as_str();
         self.metrics.reconciles.with_label_values(&[label]).inc();
         outcome

@@ -141,11 +141,15 @@ impl Instance {
         Self::standing(election, self.crash().await, plane, &namespaces, &words).await
     }
 
-    /// The sum of a metric over all its labels that contain `with`.
+    /// The sum of a metric over all its labels that contain `with`. The name is whole, or one of the operator's
+    /// own without its prefix.
     pub async fn metric(&self, name: &str, with: &str) -> f64 {
         let (_, text) = self.get("/metrics").await;
         text.lines()
-            .filter(|line| line.starts_with(&format!("azureiothub_operator_{name}")))
+            .filter(|line| {
+                let own = line.strip_prefix("azureiothub_operator_");
+                own.unwrap_or(line).starts_with(name)
+            })
             .filter(|line| line.contains(with))
             .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
             .sum()

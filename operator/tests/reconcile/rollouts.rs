@@ -217,8 +217,20 @@ async fn z4_a_rollout_that_is_stuck_holds_up_nobody_for_ever() {
         "broken: another waits"
     );
 
-    // What the deployment controller says after ten minutes without progress.
+    // What the deployment controller says after ten minutes without progress. It must have seen all there is to
+    // see, or it takes that for progress.
     let api: Api<Deployment> = Api::namespaced(plant.client.clone(), &plant.namespace);
+    eventually("a pod of the new image is there", async || {
+        let status = api
+            .get("first-connector")
+            .await
+            .unwrap()
+            .status
+            .unwrap_or_default();
+        let seen = status.updated_replicas == Some(1) && status.unavailable_replicas == Some(1);
+        seen.then_some(()).ok_or(format!("{status:?}"))
+    })
+    .await;
     let stuck = json!({"status": {"conditions": [{
         "type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded",
         "message": "stuck", "lastUpdateTime": null, "lastTransitionTime": null,
