@@ -123,6 +123,7 @@ impl Reconciler {
         let metadata = &resource.metadata;
         let outcome = if metadata.deletion_timestamp.is_some() {
             // Garbage collection takes the children; whatever is written now would come back to life.
+            self.slots().forget(key);
             Outcome::default()
         } else {
             let owner = Owner {
