@@ -295,22 +295,32 @@ impl Applier {
             .await
     }
 
-    /// Says of a resource that another operator manages it, or takes that back.
+    /// Says of a resource that another operator manages it. The version that was `seen` is the guard: what was said
+    /// already, and has not come back by the watch yet, is not said again with another time.
     ///
     /// # Errors
     /// [`CallError`].
     pub async fn stand_aside(
         &self,
         owner: &Owner,
-        condition: Option<&Condition>,
+        seen: &str,
+        condition: &Condition,
     ) -> Result<(), CallError> {
-        // No version: nothing else of the status is touched.
+        let guard = json!({ "name": owner.name, "uid": owner.uid, "resourceVersion": seen });
+        let status = json!({ "conditions": [condition] });
+        let said = self.patch_status(owner, ASIDE, &guard, &status).await;
+        said.map(drop)
+    }
+
+    /// Takes back whatever an operator has said that did not manage a resource.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn come_forward(&self, owner: &Owner) -> Result<(), CallError> {
         let guard = json!({ "name": owner.name, "uid": owner.uid });
-        let conditions: Vec<_> = condition.into_iter().collect();
-        let status = json!({ "conditions": conditions });
-        self.patch_status(owner, ASIDE, &guard, &status)
-            .await
-            .map(drop)
+        let nothing = json!({ "conditions": [] });
+        let said = self.patch_status(owner, ASIDE, &guard, &nothing).await;
+        said.map(drop)
     }
 
     async fn patch_status(

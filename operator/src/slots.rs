@@ -19,6 +19,8 @@ enum Hold {
     Written { uid: String, generation: i64 },
     /// Its pods are being replaced.
     Replacing,
+    /// The controller has not seen its latest generation, which may have been a matter of numbers alone.
+    Unsure,
 }
 
 /// Who replaces pods, and who waits for that, in the order in which they asked.
@@ -60,17 +62,25 @@ impl Slots {
         {
             return;
         }
-        if Rollout::of(deployment).replacing() {
+        let rollout = Rollout::of(deployment);
+        let known = matches!(
+            self.held.get(key),
+            Some(Hold::Written { .. } | Hold::Replacing)
+        );
+        if !rollout.replacing() {
+            self.held.remove(key);
+        } else if rollout.observed || known {
             self.held.insert(key.clone(), Hold::Replacing);
         } else {
-            self.held.remove(key);
+            self.held.insert(key.clone(), Hold::Unsure);
         }
     }
 
     /// Whether a connector may replace its pods now. If not, it waits in line.
     pub fn ask(&mut self, key: &ObjectKey) -> bool {
-        if self.held.contains_key(key) {
-            return true;
+        match self.held.get(key) {
+            None | Some(Hold::Unsure) => {}
+            Some(Hold::Asked | Hold::Written { .. } | Hold::Replacing) => return true,
         }
         let place = *self.places.entry(key.clone()).or_insert_with(|| {
             let place = self.next;
@@ -228,6 +238,22 @@ mod tests {
         slots.saw(&key("a"), Some(&deployment(1, 2, 2)));
         assert!(!go(&mut slots, "b"));
         slots.forget(&key("a"));
+        assert!(go(&mut slots, "b"));
+    }
+
+    #[test]
+    fn a_connector_that_waits_and_is_scaled_goes_on_waiting() {
+        let mut slots = Slots::new(1);
+        assert!(go(&mut slots, "a"));
+        assert!(!go(&mut slots, "b"));
+        slots.saw(&key("b"), Some(&deployment(2, 1, 2)));
+        assert!(
+            !go(&mut slots, "b"),
+            "the controller has not seen that it is scaled"
+        );
+        slots.saw(&key("b"), Some(&deployment(2, 2, 2)));
+        assert!(!go(&mut slots, "b"));
+        slots.saw(&key("a"), Some(&deployment(2, 2, 2)));
         assert!(go(&mut slots, "b"));
     }
 

@@ -2,7 +2,7 @@
 
 use jiff::{Timestamp, Unit};
 
-use super::{Memory, Reconciler, answer::retried};
+use super::{Memory, Reconciler, answer::retried, version_of};
 use crate::{
     api::Stored,
     desired::Owner,
@@ -26,7 +26,7 @@ impl Reconciler {
         if !outdated {
             return outcome;
         }
-        match self.applier.stand_aside(owner, None).await {
+        match self.applier.come_forward(owner).await {
             Ok(()) => Outcome {
                 status: true,
                 ..outcome
@@ -55,7 +55,8 @@ impl Reconciler {
             &stored.status.conditions,
             now,
         );
-        match self.applier.stand_aside(owner, Some(&said)).await {
+        let seen = version_of(stored).unwrap_or_default();
+        match self.applier.stand_aside(owner, &seen, &said).await {
             Ok(()) => {
                 tracing::warn!(
                     namespace = owner.namespace,
