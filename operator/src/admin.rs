@@ -31,14 +31,14 @@ pub async fn serve(
     metrics: Arc<Metrics>,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
-    let ready = health.clone();
+    let (ready, measure) = (health.clone(), health.clone());
     let router = Router::new()
         .route(
             "/livez",
-            // Alone the loop counts: a restart does not help against an API server that is away.
+            // A restart does not help against an API server that is away.
             get(async move || match health.alive(Instant::now()) {
-                true => (StatusCode::OK, "ok"),
-                false => (StatusCode::SERVICE_UNAVAILABLE, "the reconcile loop hangs"),
+                Ok(()) => (StatusCode::OK, "ok".to_owned()),
+                Err(why) => (StatusCode::SERVICE_UNAVAILABLE, why),
             }),
         )
         .route(
@@ -50,7 +50,7 @@ pub async fn serve(
         )
         .route(
             "/metrics",
-            get(async move || match metrics.text() {
+            get(async move || match measured(&measure, &metrics) {
                 Ok(text) => {
                     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
                 }
@@ -62,4 +62,9 @@ pub async fn serve(
     axum::serve(listener, router)
         .with_graceful_shutdown(shutdown.cancelled_owned())
         .await
+}
+
+fn measured(health: &Health, metrics: &Metrics) -> Result<String, prometheus::Error> {
+    health.measure(Instant::now());
+    metrics.text()
 }

@@ -3,6 +3,10 @@
 use std::sync::Arc;
 
 use connector_config::label;
+use k8s_openapi::{
+    api::{coordination::v1::Lease, core::v1::Pod},
+    apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta},
+};
 use kube::{
     Api, Client,
     api::{DeleteParams, Patch, PatchParams, Preconditions},
@@ -21,6 +25,10 @@ use crate::{
 /// Name under which the server keeps our fields. It must never change: fields of the old name would
 /// stay for ever.
 pub const FIELD_MANAGER: &str = label::MANAGED_BY_VALUE;
+
+/// Name under which an operator that does not manage a resource owns what it says of that. Not the one of those who
+/// manage, or each status that they write would remove it.
+const ASIDE: &str = "azure-iot-hub-operator-aside";
 
 /// Writes objects.
 #[derive(Clone)]
@@ -95,7 +103,7 @@ impl Applier {
                 .create(owner, child)
                 .await
                 .map(|live| Some((*child, live))),
-            Action::Update { child, uid } => {
+            Action::Update { child, uid, .. } => {
                 let live = self.apply(owner, child, Some(uid), true).await?;
                 Ok(Some((*child, live)))
             }
@@ -216,11 +224,59 @@ impl Applier {
         }
     }
 
+    /// Ends a pod, so that another takes its place. One that is gone already is no error.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn end_pod(&self, owner: &Owner, pod: &str, uid: &str) -> Result<(), CallError> {
+        let only = Preconditions {
+            uid: Some(uid.to_owned()),
+            ..Preconditions::default()
+        };
+        let params = DeleteParams::default().preconditions(only);
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &owner.namespace);
+        match call(api.delete(pod, &params)).await {
+            Ok(_) => {
+                self.metrics.wrote("Pod", "delete");
+                Ok(())
+            }
+            Err(error) if error.is_not_found() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes a Lease as it was seen: not if it has been written since.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn remove_lease(&self, seen: &ObjectMeta) -> Result<(), CallError> {
+        let namespace = seen.namespace.as_deref().unwrap_or_default();
+        let name = seen.name.as_deref().unwrap_or_default();
+        let params = DeleteParams::default().preconditions(Preconditions {
+            uid: seen.uid.clone(),
+            resource_version: seen.resource_version.clone(),
+        });
+        let api: Api<Lease> = Api::namespaced(self.client.clone(), namespace);
+        match call(api.delete(name, &params)).await {
+            Ok(_) => {
+                self.metrics.wrote("Lease", "delete");
+                tracing::info!(
+                    namespace,
+                    lease = name,
+                    "removed: its connector is long gone"
+                );
+                Ok(())
+            }
+            // Gone, or written meanwhile.
+            Err(CallError::Refused {
+                code: 404 | 409, ..
+            }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     fn wrote(&self, kind: ChildKind, verb: &str) {
-        self.metrics
-            .child_writes
-            .with_label_values(&[kind.as_str(), verb])
-            .inc();
+        self.metrics.wrote(kind.as_str(), verb);
     }
 
     /// Writes the status of a resource; answers with the version that the write made.
@@ -234,6 +290,46 @@ impl Applier {
         seen: &str,
         status: &AzureIotHubConnectorStatus,
     ) -> Result<Option<String>, CallError> {
+        let guard = json!({ "name": owner.name, "uid": owner.uid, "resourceVersion": seen });
+        self.patch_status(owner, FIELD_MANAGER, &guard, &json!(status))
+            .await
+    }
+
+    /// Says of a resource that another operator manages it. The version that was `seen` is the guard: what was said
+    /// already, and has not come back by the watch yet, is not said again with another time.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn stand_aside(
+        &self,
+        owner: &Owner,
+        seen: &str,
+        condition: &Condition,
+    ) -> Result<(), CallError> {
+        let guard = json!({ "name": owner.name, "uid": owner.uid, "resourceVersion": seen });
+        let status = json!({ "conditions": [condition] });
+        let said = self.patch_status(owner, ASIDE, &guard, &status).await;
+        said.map(drop)
+    }
+
+    /// Takes back whatever an operator has said that did not manage a resource.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn come_forward(&self, owner: &Owner) -> Result<(), CallError> {
+        let guard = json!({ "name": owner.name, "uid": owner.uid });
+        let nothing = json!({ "conditions": [] });
+        let said = self.patch_status(owner, ASIDE, &guard, &nothing).await;
+        said.map(drop)
+    }
+
+    async fn patch_status(
+        &self,
+        owner: &Owner,
+        manager: &str,
+        metadata: &Value,
+        status: &Value,
+    ) -> Result<Option<String>, CallError> {
         let resource = ApiResource::erase::<AzureIotHubConnector>(&());
         // Untyped, because the status of a resource that cannot be decoded is written as well.
         let api: Api<DynamicObject> =
@@ -241,10 +337,10 @@ impl Applier {
         let patch = json!({
             "apiVersion": resource.api_version,
             "kind": resource.kind,
-            "metadata": { "name": owner.name, "uid": owner.uid, "resourceVersion": seen },
+            "metadata": metadata,
             "status": status,
         });
-        let params = PatchParams::apply(FIELD_MANAGER).force();
+        let params = PatchParams::apply(manager).force();
         let written = call(api.patch_status(&owner.name, &params, &Patch::Apply(&patch))).await;
         let result = if written.is_ok() { "ok" } else { "error" };
         self.metrics

@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, num::NonZeroUsize};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
@@ -42,6 +42,24 @@ pub struct OperatorArgs {
     /// The pods that are made.
     #[command(flatten)]
     pub connector: ConnectorArgs,
+    /// How many connectors replace their pods at the same time; others wait, whatever asks for it. Five leave most
+    /// connections of a platform standing, and a bad image shows before it is everywhere.
+    #[arg(long, env = "MAX_CONCURRENT_ROLLOUTS", default_value = "5")]
+    pub max_concurrent_rollouts: NonZeroUsize,
+    /// How long after its rollout a pod may still have old settings or secrets before another takes its place, in
+    /// seconds. Its node brings a changed Secret within a minute.
+    #[arg(long, env = "STALE_MEMBER_SECONDS", default_value = "60")]
+    pub stale_member_seconds: u64,
+    /// How long Leases of a connector that is gone are kept after their last write, in seconds: 8 days, since a hub
+    /// keeps events for at most 7 and what they point at is gone then.
+    #[arg(long, env = "RETAIN_SECONDS", default_value = "691200")]
+    pub retain_seconds: u64,
+    /// How long a watch may hear nothing while the API server answers others, in seconds; then `/livez` fails. Two
+    /// lists that hang take 65 s each and the waits between them 20 s: who is deaf after that has no way out of
+    /// its own. The least is what passes while all is well: 20 s
+    /// between two beginnings of a watch, and 30 s until a silent server counts as away.
+    #[arg(long, env = "DEAF_SECONDS", default_value = "150", value_parser = clap::value_parser!(u64).range(60..))]
+    pub deaf_seconds: u64,
     /// Address of probes and metrics.
     #[arg(long, env = "LISTEN", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,

@@ -1,6 +1,10 @@
 //! Hands out reconciles.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     sync::mpsc,
@@ -12,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     health::Health,
     lease::Permit,
-    metrics::Metrics,
+    metrics::{Load, Metrics},
     observe::Stores,
     queue::{Next, Outcome, Queue},
     reconcile::Reconciler,
@@ -22,7 +26,7 @@ use crate::{
 
 /// Reconciles at the same time: a reconcile waits for the API server most of its time, and this many
 /// keep it busy without crowding out others.
-const CONCURRENCY: usize = 8;
+pub const CONCURRENCY: usize = 8;
 /// The loop turns at least this often, which proves that it lives.
 const TURN: Duration = Duration::from_secs(10);
 /// How often it looks whether all first lists have ended.
@@ -42,23 +46,26 @@ pub async fn run(
 ) {
     let mut queue = Queue::default();
     let mut running: JoinSet<(ObjectKey, Outcome)> = JoinSet::new();
-    let (mut synced, mut led) = (false, false);
+    let mut started = BTreeMap::new();
+    let (mut synced, mut worked) = (false, false);
     loop {
         let now = Instant::now();
         health.turn(now);
         synced = synced || health.unready().is_none();
         let leads = permit.check().is_ok();
-        if leads && !led {
+        let works = synced && leads;
+        if works && !worked {
+            reconciler.begin();
             // What the last one has left undone nobody will tell.
             for key in stores.connectors.keys() {
                 queue.add(key, now);
             }
         }
-        led = leads;
-        metrics.leads.set(i64::from(leads));
+        worked = works;
+        metrics.runtime.leads(leads);
         let mut wake = now + if synced { TURN } else { UNSYNCED_TURN };
         loop {
-            let next = if synced && leads {
+            let next = if works {
                 queue.next(Instant::now(), CONCURRENCY)
             } else {
                 Next::Idle
@@ -66,6 +73,8 @@ pub async fn run(
             match next {
                 Next::Run(key) => {
                     let reconciler = Arc::clone(&reconciler);
+                    metrics.runtime.waited(queue.waited());
+                    started.insert(key.clone(), Instant::now());
                     running.spawn(async move {
                         let outcome = reconciler.reconcile(&key).await;
                         (key, outcome)
@@ -78,7 +87,7 @@ pub async fn run(
                 Next::Idle => break,
             }
         }
-        metrics.queue_depth.set(gauge(queue.depth()));
+        metrics.runtime.load(load(&queue, &started));
         metrics.in_backoff.set(gauge(queue.in_backoff()));
         tokio::select! {
             () = shutdown.cancelled() => break,
@@ -86,14 +95,19 @@ pub async fn run(
             Some(Trigger { key, after }) = triggers.recv() => queue.add(key, Instant::now() + after),
             // A panic ends the process (`panic = "abort"`), so each reconcile comes back.
             Some(Ok((key, outcome))) = running.join_next() => {
-                queue.done(&key, outcome, Instant::now());
+                let now = Instant::now();
+                started.remove(&key);
+                queue.done(&key, outcome, now);
+                for key in reconciler.admitted() {
+                    queue.add(key, now);
+                }
                 if running.is_empty() {
                     reconciler.count();
                     queue.forget(&BTreeSet::from_iter(stores.connectors.keys()));
                 }
             }
             // A status that was written comes back by the watch, and nothing may follow it.
-            () = sleep_until(wake) => if led && running.is_empty() {
+            () = sleep_until(wake) => if worked && running.is_empty() {
                 reconciler.count();
             },
         }
@@ -102,6 +116,17 @@ pub async fn run(
     let rest = async { while running.join_next().await.is_some() {} };
     if tokio::time::timeout(DRAIN, rest).await.is_err() {
         tracing::warn!("some reconciles did not end in time; the next start does them again");
+    }
+}
+
+fn load(queue: &Queue, started: &BTreeMap<ObjectKey, Instant>) -> Load {
+    let times = || started.values().map(Instant::elapsed);
+    Load {
+        added: queue.added(),
+        depth: queue.depth(),
+        active: started.len(),
+        unfinished: times().sum(),
+        longest: times().max().unwrap_or_default(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Events on a resource: one when it becomes ready or stops being so, none in between.
+//! Events on a resource: one when it becomes ready or stops being so, and one for each pod that is started again.
 
 use kube::{
     Client, Resource,
@@ -10,6 +10,7 @@ use crate::{
     apply::FIELD_MANAGER,
     desired::Owner,
     error::CALL,
+    stale::Stale,
     status::ready_of,
 };
 
@@ -46,18 +47,44 @@ impl Announcer {
         let Some(event) = transition(before, after) else {
             return;
         };
+        tracing::info!(
+            namespace = owner.namespace,
+            name = owner.name,
+            reason = event.reason,
+            note = event.note.as_deref().unwrap_or_default(),
+            "ready condition changed"
+        );
+        self.publish(owner, &event).await;
+    }
+
+    /// Publishes that a pod was started again because its member disagreed with its Deployment.
+    pub async fn restarted(&self, owner: &Owner, stale: &Stale) {
+        let Stale { pod, uid: _, what } = stale;
+        let note = format!(
+            "pod {pod} still had old {what} when its rollout was over, so another takes its place"
+        );
+        tracing::info!(
+            namespace = owner.namespace,
+            name = owner.name,
+            note,
+            "member restarted"
+        );
+        let event = Event {
+            type_: EventType::Warning,
+            reason: "MemberRestarted".to_owned(),
+            note: Some(note),
+            action: "Restart".to_owned(),
+            secondary: None,
+        };
+        self.publish(owner, &event).await;
+    }
+
+    async fn publish(&self, owner: &Owner, event: &Event) {
         let Owner {
             namespace,
             name,
             uid,
         } = owner;
-        tracing::info!(
-            namespace,
-            name,
-            reason = event.reason,
-            note = event.note.as_deref().unwrap_or_default(),
-            "ready condition changed"
-        );
         let reference = k8s_openapi::api::core::v1::ObjectReference {
             api_version: Some(AzureIotHubConnector::api_version(&()).into_owned()),
             kind: Some(AzureIotHubConnector::kind(&()).into_owned()),
@@ -66,7 +93,7 @@ impl Announcer {
             uid: Some(uid.clone()),
             ..Default::default()
         };
-        match tokio::time::timeout(CALL, self.recorder.publish(&event, &reference)).await {
+        match tokio::time::timeout(CALL, self.recorder.publish(event, &reference)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(namespace, name, %error, "event not published"),
             Err(_) => tracing::debug!(namespace, name, "event not published in time"),
@@ -84,7 +111,8 @@ fn transition(
     if unchanged {
         return None;
     }
-    let normal = new.status == "True" || ["RollingOut", "Paused"].contains(&&*new.reason);
+    let normal =
+        new.status == "True" || ["RollingOut", "RolloutQueued", "Paused"].contains(&&*new.reason);
     Some(Event {
         type_: if normal {
             EventType::Normal

@@ -57,6 +57,8 @@ pub struct Observed {
     pub deployment: Option<Deployment>,
     /// Names of `ConfigMap`s that pods may still mount.
     pub settings_in_use: BTreeSet<String>,
+    /// Uids of the pods that are not ending, by name.
+    pub pods: BTreeMap<String, String>,
     /// What keeps pods from running, by name of the pod.
     pub pod_troubles: BTreeMap<String, PodTrouble>,
     /// The living members, by name of the pod.
@@ -150,6 +152,9 @@ impl Stores {
                 && instance(&**pod) == Some(&owner.name)
             {
                 living.insert(uid.clone(), name.clone());
+                if pod.metadata.deletion_timestamp.is_none() {
+                    observed.pods.insert(name.clone(), uid.clone());
+                }
                 if let Some(trouble) = trouble(pod) {
                     observed.pod_troubles.insert(name.clone(), trouble);
                 }

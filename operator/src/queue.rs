@@ -23,6 +23,8 @@ pub struct Outcome {
     pub status: bool,
     /// What failed. Without it all is as it should be, or a change must come first.
     pub failed: Option<Class>,
+    /// Time alone will make a difference, after this long.
+    pub again: Option<Duration>,
 }
 
 impl Outcome {
@@ -45,6 +47,10 @@ pub struct Queue {
     /// In a reconcile; with the time of the next one, if something happened meanwhile.
     running: BTreeMap<ObjectKey, Option<Instant>>,
     attempts: BTreeMap<ObjectKey, u32>,
+    /// How many came to wait, all in all.
+    added: u64,
+    /// How long the resource that was handed out last had been due.
+    waited: Duration,
     /// Whose children were written, how often in a row, and when they may be written again.
     paced: BTreeMap<ObjectKey, (u32, Instant)>,
 }
@@ -67,12 +73,11 @@ impl Queue {
         let earliest = |old: Instant| old.min(due);
         if let Some(again) = self.running.get_mut(&key) {
             *again = Some(again.map_or(due, earliest));
-        } else {
-            self.waiting
-                .entry(key)
-                .and_modify(|old| *old = earliest(*old))
-                .or_insert(due);
+            return;
         }
+        let old = self.waiting.get(&key).copied();
+        self.added += u64::from(old.is_none());
+        self.waiting.insert(key, old.map_or(due, earliest));
     }
 
     /// The next resource that is due, while fewer than `limit` run.
@@ -87,6 +92,7 @@ impl Queue {
             return Next::At(*due);
         }
         let key = key.clone();
+        self.waited = now.saturating_duration_since(*due);
         self.waiting.remove(&key);
         self.running.insert(key.clone(), None);
         Next::Run(key)
@@ -114,13 +120,23 @@ impl Queue {
             self.attempts.remove(key);
             None
         };
-        let due = match (retry, again) {
-            (Some(retry), Some(again)) => Some(retry.min(again)),
-            (retry, again) => retry.or(again),
-        };
+        let later = outcome.again.map(|after| now + after);
+        let due = [retry, again, later].into_iter().flatten().min();
         if let Some(due) = due {
             self.add(key.clone(), due);
         }
+    }
+
+    /// How many came to wait, all in all.
+    #[must_use]
+    pub fn added(&self) -> u64 {
+        self.added
+    }
+
+    /// How long the resource that was handed out last had been due.
+    #[must_use]
+    pub fn waited(&self) -> Duration {
+        self.waited
     }
 
     /// How many wait.
@@ -168,6 +184,7 @@ mod tests {
         children: true,
         status: false,
         failed: None,
+        again: None,
     };
 
     fn seconds(n: u64) -> Duration {

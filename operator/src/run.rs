@@ -1,20 +1,24 @@
 //! The operator's life: client, watches, reconciles, drain.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use kube::Client;
-use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
+use tokio::{net::TcpListener, sync::mpsc, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin,
+    apply::Applier,
     args::{ElectionArgs, OperatorArgs},
     client, controller,
     health::Health,
+    heard::heard,
     lease::{Election, Grant, Lost, Timing, guarded},
+    manager::OperatorId,
     metrics::Metrics,
     observe::Stores,
-    reconcile::Reconciler,
+    reconcile::{Policy, Reconciler},
+    retained::Retained,
     watches::Watches,
 };
 
@@ -67,8 +71,16 @@ pub async fn run_with(
     args: OperatorArgs,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
-    let metrics = Arc::new(Metrics::new()?);
-    let health = Health::new(Arc::clone(&metrics));
+    let metrics = Arc::new(Metrics::new(&args.election.lease_name)?);
+    let deaf = Duration::from_secs(args.deaf_seconds);
+    let health = Health::new(Arc::clone(&metrics), deaf);
+    let (told, counted) = (health.clone(), Arc::clone(&metrics));
+    let client = heard(client, move |(method, status)| {
+        counted.runtime.requested(&method, status);
+        if status.is_some_and(|status| status.is_success()) {
+            told.answered(Instant::now());
+        }
+    });
     let stores = Stores::new();
     let (triggers, triggered) = mpsc::channel(TRIGGERS);
     let stop = CancellationToken::new();
@@ -89,10 +101,26 @@ pub async fn run_with(
     });
     let (grant, permit) = Grant::new();
     let release = CancellationToken::new();
-    let elected = elected(&client, &args.election, grant, release.clone());
+    let own = client.default_namespace().to_owned();
+    let namespace = args.election.lease_namespace.as_ref().unwrap_or(&own);
+    let elected = elected(&client, namespace, &args.election, grant, release.clone());
     let writer = guarded(client.clone(), permit.clone());
-    let defaults = args.connector.into();
-    let reconciler = Reconciler::new(writer, stores.clone(), defaults, Arc::clone(&metrics));
+    let retained = Retained {
+        client: client.clone(),
+        applier: Applier::new(writer.clone(), Arc::clone(&metrics)),
+        stores: stores.clone(),
+        health: health.clone(),
+        scopes: args.watch_namespaces.clone(),
+        age: Duration::from_secs(args.retain_seconds),
+    };
+    tasks.spawn(retained.run(permit.clone(), stop.clone()));
+    let policy = Policy {
+        defaults: args.connector.into(),
+        me: OperatorId::new(namespace, &args.election.lease_name),
+        rollouts: args.max_concurrent_rollouts.get(),
+        stale_member: Duration::from_secs(args.stale_member_seconds),
+    };
+    let reconciler = Reconciler::new(writer, stores.clone(), policy, Arc::clone(&metrics));
     let loop_ = controller::run(
         Arc::new(reconciler),
         stores,
@@ -125,6 +153,7 @@ pub async fn run_with(
 /// Takes part in the election until `release`; without one, everything is allowed until then.
 async fn elected(
     client: &Client,
+    namespace: &str,
     args: &ElectionArgs,
     grant: Grant,
     release: CancellationToken,
@@ -134,8 +163,6 @@ async fn elected(
         release.cancelled().await;
         return Ok(());
     }
-    let own = client.default_namespace().to_owned();
-    let namespace = args.lease_namespace.as_ref().unwrap_or(&own);
     // A process that was started again is another one: what it had begun is over.
     let me = format!("{}-{:08x}", args.identity, rand::random::<u32>());
     Election::new(

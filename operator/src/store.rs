@@ -102,6 +102,12 @@ impl<K> Store<K> {
         self.read().keys().cloned().collect()
     }
 
+    /// All objects.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<K>> {
+        self.read().values().cloned().collect()
+    }
+
     /// Takes an object in; returns the one it replaces.
     pub fn insert(&self, key: ObjectKey, object: K) -> Option<Arc<K>> {
         self.write().insert(key, Arc::new(object))

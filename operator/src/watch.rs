@@ -101,7 +101,10 @@ where
             .labels(&self.labels)
             .timeout(WATCH_SECONDS);
         let mut failures = 0u32;
-        loop {
+        for restarts in 0u64.. {
+            if restarts > 0 {
+                health.restarted();
+            }
             let mut stream = std::pin::pin!(watcher(self.api.clone(), config.clone()));
             // What has been listed since the list began; `None` when it has ended.
             let mut listed = Some(BTreeSet::new());

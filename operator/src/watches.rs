@@ -18,10 +18,13 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     api::Stored,
     desired::ChildKind,
-    health::Health,
+    health::{Health, WatchHealth},
+    heard::heard,
+    manager::{conflict, named},
     observe::{Stores, controller, instance},
     pause::paused,
     refs::{RefKind, references},
+    restart,
     store::{ObjectKey, Store},
     watch::{Change, Trigger, Watch},
 };
@@ -128,11 +131,12 @@ impl Watches<'_> {
             + Sync
             + 'static,
     {
+        let (client, health) = self.heard(kind.name, scope);
         let api = match scope {
-            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
-            None => Api::all(self.client.clone()),
+            Some(namespace) => Api::namespaced(client, namespace),
+            None => Api::all(client),
         };
-        self.spawn(kind, api, scope, tasks, concerns);
+        self.spawn(kind, api, scope, health, tasks, concerns);
     }
 
     fn children(
@@ -143,7 +147,8 @@ impl Watches<'_> {
         scope: Option<&str>,
         tasks: &mut JoinSet<()>,
     ) {
-        let (client, resource) = (self.client.clone(), kind.resource());
+        let (client, health) = self.heard(kind.as_str(), scope);
+        let resource = kind.resource();
         let api = match scope {
             Some(namespace) => Api::namespaced_with(client, namespace, &resource),
             None => Api::all_with(client, &resource),
@@ -154,7 +159,7 @@ impl Watches<'_> {
             store,
             prune: |_| {},
         };
-        self.spawn(kind, api, scope, tasks, of_child);
+        self.spawn(kind, api, scope, health, tasks, of_child);
     }
 
     fn referenced<K>(
@@ -193,23 +198,35 @@ impl Watches<'_> {
         });
     }
 
+    /// A client of one watch, whose answers show that it is not deaf.
+    fn heard(&self, kind: &'static str, scope: Option<&str>) -> (Client, WatchHealth) {
+        let health = self.health.watch(kind, scope);
+        let told = health.clone();
+        let client = heard(self.client.clone(), move |(_, status)| {
+            if status.is_some() {
+                told.fresh();
+            }
+        });
+        (client, health)
+    }
+
     fn spawn<K>(
         &self,
         Kind {
-            name,
+            name: _,
             labels,
             store,
             prune,
         }: Kind<K>,
         api: Api<K>,
         scope: Option<&str>,
+        health: WatchHealth,
         tasks: &mut JoinSet<()>,
         concerns: impl Fn(&Change<'_, K>) -> Vec<Trigger> + Send + Sync + 'static,
     ) where
         K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
     {
         let scope = scope.map(str::to_owned);
-        let health = self.health.watch(name, scope.as_deref());
         let watch = Watch {
             api,
             scope,
@@ -248,6 +265,10 @@ fn of_resource(stores: &Stores, change: &Change<'_, Stored>) -> Vec<Trigger> {
             metadata.generation,
             metadata.deletion_timestamp.clone(),
             paused(object),
+            restart::asked(object),
+            named(object).map(str::to_owned),
+            object.status.operator.clone(),
+            conflict(object).map(|said| said.message.clone()),
         )
     };
     let same = change.old.map(relevant) == change.new.map(relevant);
@@ -271,7 +292,8 @@ fn of_child(change: &Change<'_, DynamicObject>) -> Vec<Trigger> {
         .collect()
 }
 
-fn controlling(object: &DynamicObject) -> Option<ObjectKey> {
+/// The resource that controls a child.
+pub(crate) fn controlling(object: &DynamicObject) -> Option<ObjectKey> {
     let owner = controller(object)?;
     (owner.kind == "AzureIotHubConnector").then(|| ObjectKey::of(object).sibling(&owner.name))
 }

@@ -32,7 +32,7 @@ fn rendered(owner: &Owner, spec: &Validated, secret: &[u8]) -> Vec<Child> {
     let references = references(&spec.thingworx, &spec.iot_hub, spec.checkpoints.blobs());
     let values = references.iter().map(|reference| (reference, secret));
     let digest = SecretDigest::of(&owner.uid, values);
-    desired(owner, spec, &digest, &defaults).unwrap()
+    desired(owner, spec, &digest, &defaults, None).unwrap()
 }
 
 fn one(children: &[Child], kind: ChildKind) -> &Child {

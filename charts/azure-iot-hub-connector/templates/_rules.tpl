@@ -43,10 +43,10 @@
 - apiGroups: [apps]
   resources: [replicasets]
   verbs: [list, watch]
-# observe: why a pod does not run.
+# observe: why a pod does not run. reconcile/members: one with old settings or secrets makes room for another.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [list, watch]
+  verbs: [list, watch, delete]
 # apply: one pod at a time when nodes are drained.
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]

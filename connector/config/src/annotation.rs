@@ -2,6 +2,10 @@
 
 /// On a custom resource: `true` keeps the operator from writing anything but the status.
 pub const PAUSED: &str = "iot-connectors.dev/paused";
+/// On a custom resource: which operator manages it, as `<namespace>/<name>` of that operator's Lease.
+pub const OPERATOR: &str = "iot-connectors.dev/operator";
+/// On a custom resource, and from there on its pod template: any text; each new one replaces the pods once.
+pub const RESTART: &str = "iot-connectors.dev/restart";
 /// On a member's Lease: the [`MemberReport`](crate::MemberReport) as JSON.
 pub const REPORT: &str = "iot-connectors.dev/report";
 /// On a pod template: digest of the rendered settings.

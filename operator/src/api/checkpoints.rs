@@ -14,8 +14,8 @@ use super::SecretSource;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Checkpoints {
-    /// In the same Leases, one for each partition. They stay when the resource is deleted, so that a
-    /// connector made anew for the same hub and consumer group goes on where this one stopped; delete
+    /// In the same Leases, one for each partition. They stay for 8 days when the resource is deleted, so that
+    /// a connector made anew for the same hub and consumer group goes on where this one stopped; delete
     /// them with `kubectl delete lease -l
     /// app.kubernetes.io/component=claim,app.kubernetes.io/instance=<name>` to start over.
     #[serde(default, skip_serializing_if = "Option::is_none")]

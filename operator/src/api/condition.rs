@@ -23,6 +23,8 @@ pub enum ConditionType {
     Progressing,
     /// A person keeps the operator from writing.
     Paused,
+    /// Another operator sees the resource and stays away. Written by that other one.
+    OperatorConflict,
 }
 
 impl ConditionType {
@@ -36,6 +38,7 @@ impl ConditionType {
             Self::Available => "Available",
             Self::Progressing => "Progressing",
             Self::Paused => "Paused",
+            Self::OperatorConflict => "OperatorConflict",
         }
     }
 }
@@ -82,6 +85,8 @@ pub enum Reason {
     AllMembersBound,
     /// Pods are starting or being replaced.
     RollingOut,
+    /// Pods are to be replaced, once fewer other connectors replace theirs.
+    RolloutQueued,
     /// The wanted pods run.
     RolledOut,
     /// No progress within the deadline.
@@ -100,6 +105,8 @@ pub enum Reason {
     Paused,
     /// Nobody keeps the operator from writing.
     NotPaused,
+    /// The resource is another operator's.
+    ManagedByAnother,
     /// What is asked for has not been looked at.
     NotEvaluated,
     /// What a member says, from the connector's own list.

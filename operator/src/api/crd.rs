@@ -44,10 +44,39 @@ fn tidy(tree: &mut Value) {
                     *number = whole.into();
                 }
             }
+            for copied in COPIED {
+                if let Some(part) = map.get_mut(copied) {
+                    below(part);
+                }
+            }
             map.values_mut().for_each(tidy);
         }
         Value::Array(list) => list.iter_mut().for_each(tidy),
         _ => {}
+    }
+}
+
+/// Parts of a pod that stand in the definition as Kubernetes has them. Its words for each of their fields would be
+/// more than all our own; `kubectl explain pod.spec` has them.
+const COPIED: [&str; 2] = ["affinity", "topologySpreadConstraints"];
+
+/// Removes the words below this part, not its own.
+fn below(part: &mut Value) {
+    fn silence(tree: &mut Value) {
+        match tree {
+            Value::Object(map) => {
+                if map.get("description").is_some_and(Value::is_string) {
+                    map.remove("description");
+                }
+                map.values_mut().for_each(silence);
+            }
+            Value::Array(list) => list.iter_mut().for_each(silence),
+            _ => {}
+        }
+    }
+    if let Value::Object(map) = part {
+        let fields = map.iter_mut().filter(|(key, _)| *key != "description");
+        fields.for_each(|(_, tree)| silence(tree));
     }
 }
 

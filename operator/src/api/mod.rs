@@ -4,6 +4,7 @@ mod asked;
 mod checkpoints;
 pub mod condition;
 pub mod crd;
+mod overlay;
 mod pod;
 mod resource;
 mod source;

@@ -2,7 +2,10 @@
 
 use std::{borrow::Cow, collections::BTreeMap};
 
-use k8s_openapi::{api::core::v1::Toleration, apimachinery::pkg::api::resource};
+use k8s_openapi::{
+    api::core::v1::{Affinity, Toleration, TopologySpreadConstraint},
+    apimachinery::pkg::api::resource,
+};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +36,27 @@ pub struct Pod {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub tolerations: Vec<Toleration>,
+    /// Which nodes the pods prefer or need, and which other pods they keep near or far. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<Affinity>,
+    /// How the pods are spread. Default: over zones and hosts as evenly as can be, side by side where not. A
+    /// constraint without a selector is about the pods of this connector, those of one version apart.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub topology_spread_constraints: Vec<TopologySpreadConstraint>,
+    /// Name of the pods' `PriorityClass`. Default: the cluster's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub priority_class_name: Option<String>,
+    /// More labels of the pods, for example for accounting. Those by which the operator finds the pods cannot
+    /// be changed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub labels: BTreeMap<String, String>,
+    /// More annotations of the pods, for example for a service mesh or a scraper.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// When the image is pulled. Default: what the operator was started with (`IfNotPresent`).

@@ -16,10 +16,15 @@ pub struct AzureIotHubConnectorStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// `Ready` is the summary; `ConfigValid`, `ReferencesResolved`, `Available` and `Progressing` say
-    /// where it comes from; `Paused` whether somebody keeps the operator from writing.
+    /// where it comes from; `Paused` whether somebody keeps the operator from writing. `OperatorConflict` is
+    /// there only if a second operator sees the resource, too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+    /// The operator that manages the resource, as `<namespace>/<name>` of its Lease. Another one writes nothing
+    /// but the condition `OperatorConflict`, until the annotation `iot-connectors.dev/operator` names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator: Option<String>,
     /// Pods that exist now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,

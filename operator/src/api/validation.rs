@@ -100,6 +100,9 @@ pub fn validate(spec: &AzureIotHubConnectorSpec) -> Result<Validated, Validation
     }
     let checkpoints = CheckpointStore::try_from(checkpoints)
         .map_err(|(name, what): (String, String)| field(&name, &format!("is not right: {what}")))?;
+    let pod = pod.unwrap_or_default();
+    pod.check()
+        .map_err(|(name, what)| field(&format!("pod.{name}"), &what))?;
     Ok(Validated {
         replicas,
         hub_thing,
@@ -107,6 +110,6 @@ pub fn validate(spec: &AzureIotHubConnectorSpec) -> Result<Validated, Validation
         thingworx,
         iot_hub,
         checkpoints,
-        pod: pod.unwrap_or_default(),
+        pod,
     })
 }

@@ -44,15 +44,21 @@ pub(super) fn render(
     secrets: &SecretDigest,
     settings: &str,
     defaults: &Defaults,
+    restart: Option<&str>,
 ) -> Deployment {
     let digest = settings.rsplit('-').next().unwrap_or(settings);
-    let annotations = BTreeMap::from([
+    let mut annotations = BTreeMap::from([
         (annotation::SETTINGS_DIGEST.to_owned(), digest.to_owned()),
         (
             annotation::SECRET_DIGEST.to_owned(),
             secrets.as_str().to_owned(),
         ),
     ]);
+    // The user's cannot be ours: the spec is validated.
+    annotations.extend(spec.pod.annotations.clone());
+    annotations.extend(restart.map(|word| (annotation::RESTART.to_owned(), word.to_owned())));
+    let mut labels = spec.pod.labels.clone();
+    labels.extend(owner.labels());
     Deployment {
         metadata: owner.metadata(owner.child()),
         spec: Some(DeploymentSpec {
@@ -69,7 +75,7 @@ pub(super) fn render(
             }),
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta {
-                    labels: Some(owner.labels()),
+                    labels: Some(labels),
                     annotations: Some(annotations),
                     ..ObjectMeta::default()
                 }),
@@ -96,6 +102,11 @@ fn pod(owner: &Owner, spec: &Validated, settings: &str, defaults: &Defaults) -> 
         resources,
         node_selector,
         tolerations,
+        affinity,
+        topology_spread_constraints,
+        priority_class_name,
+        labels: _,
+        annotations: _,
     } = &spec.pod;
     let pull_policy = image_pull_policy.unwrap_or(defaults.pull_policy);
     let (volumes, mounts) = volumes::render(spec, settings);
@@ -116,7 +127,9 @@ fn pod(owner: &Owner, spec: &Validated, settings: &str, defaults: &Defaults) -> 
         }),
         node_selector: (!node_selector.is_empty()).then(|| node_selector.clone()),
         tolerations: (!tolerations.is_empty()).then(|| tolerations.clone()),
-        topology_spread_constraints: Some(spread(owner)),
+        affinity: affinity.clone(),
+        priority_class_name: priority_class_name.clone(),
+        topology_spread_constraints: Some(spread(owner, topology_spread_constraints)),
         security_context: Some(PodSecurityContext {
             run_as_non_root: Some(true),
             run_as_user: Some(USER),
@@ -214,16 +227,31 @@ fn probe(path: &str, period_seconds: i32, failures: i32) -> Probe {
     }
 }
 
-/// Pods of one template apart over zones and hosts where that can be, and side by side where not.
-fn spread(owner: &Owner) -> Vec<TopologySpreadConstraint> {
+/// Pods of one template apart over zones and hosts where that can be, and side by side where not; or as the user says,
+/// who need not say which pods.
+fn spread(owner: &Owner, asked: &[TopologySpreadConstraint]) -> Vec<TopologySpreadConstraint> {
+    let ours = |constraint: TopologySpreadConstraint| TopologySpreadConstraint {
+        label_selector: Some(selector(owner)),
+        match_label_keys: Some(vec!["pod-template-hash".to_owned()]),
+        ..constraint
+    };
+    if !asked.is_empty() {
+        let asked = asked.iter().cloned();
+        return asked
+            .map(|constraint| match constraint.label_selector {
+                Some(_) => constraint,
+                None => ours(constraint),
+            })
+            .collect();
+    }
     ["topology.kubernetes.io/zone", "kubernetes.io/hostname"]
-        .map(|key| TopologySpreadConstraint {
-            topology_key: key.to_owned(),
-            max_skew: 1,
-            when_unsatisfiable: "ScheduleAnyway".to_owned(),
-            label_selector: Some(selector(owner)),
-            match_label_keys: Some(vec!["pod-template-hash".to_owned()]),
-            ..TopologySpreadConstraint::default()
+        .map(|key| {
+            ours(TopologySpreadConstraint {
+                topology_key: key.to_owned(),
+                max_skew: 1,
+                when_unsatisfiable: "ScheduleAnyway".to_owned(),
+                ..TopologySpreadConstraint::default()
+            })
         })
         .into()
 }

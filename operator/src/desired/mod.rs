@@ -141,7 +141,8 @@ pub enum RenderError {
     Child(#[from] serde_json::Error),
 }
 
-/// Everything that should exist for a resource, in the order in which it is applied.
+/// Everything that should exist for a resource, in the order in which it is applied. `restart` is the word of
+/// [`crate::restart`] that the pods' template carries.
 ///
 /// # Errors
 /// [`RenderError`].
@@ -150,6 +151,7 @@ pub fn desired(
     spec: &Validated,
     secrets: &SecretDigest,
     defaults: &Defaults,
+    restart: Option<&str>,
 ) -> Result<Vec<Child>, RenderError> {
     let config_map = config_map::render(owner, spec)?;
     let settings = config_map.metadata.name.clone().unwrap_or_default();
@@ -164,7 +166,7 @@ pub fn desired(
         )?,
         child(
             ChildKind::Deployment,
-            &deployment::render(owner, spec, secrets, &settings, defaults),
+            &deployment::render(owner, spec, secrets, &settings, defaults, restart),
         )?,
     ])
 }

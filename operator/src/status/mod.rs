@@ -5,10 +5,7 @@ mod member;
 mod ready;
 
 use jiff::Timestamp;
-use k8s_openapi::{
-    api::apps::v1::{Deployment, DeploymentStatus},
-    apimachinery::pkg::apis::meta::v1::{Condition, Time},
-};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::{
     api::{
@@ -17,9 +14,11 @@ use crate::{
     },
     apply::ApplyError,
     desired::Owner,
+    manager::OperatorId,
     observe::Observed,
     pause,
     refs::RefError,
+    rollout::Rollout,
 };
 
 /// How far a reconcile came.
@@ -37,6 +36,9 @@ pub enum Progress<'a> {
     NotRendered(&'a Validated, &'a str),
     /// Children are not as they should be, and somebody wants that they are left alone.
     Held(&'a Validated),
+    /// All is as it should be but the template of the pods, which waits because so many other connectors replace
+    /// theirs.
+    Queued(&'a Validated, usize),
     /// The children are as they should be.
     Applied(&'a Validated),
 }
@@ -49,6 +51,7 @@ impl<'a> Progress<'a> {
             | Self::NotApplied(spec, _)
             | Self::NotRendered(spec, _)
             | Self::Held(spec)
+            | Self::Queued(spec, _)
             | Self::Applied(spec) => Some(spec),
         }
     }
@@ -63,16 +66,19 @@ pub struct Subject<'a> {
     pub generation: Option<i64>,
     /// Somebody keeps the operator from writing.
     pub paused: bool,
+    /// The operator that manages it.
+    pub operator: &'a OperatorId,
 }
 
 impl<'a> Subject<'a> {
     /// What is `stored` of a resource.
     #[must_use]
-    pub fn new(owner: &'a Owner, stored: &Stored) -> Self {
+    pub fn new(owner: &'a Owner, stored: &Stored, operator: &'a OperatorId) -> Self {
         Self {
             owner,
             generation: stored.metadata.generation,
             paused: pause::paused(stored),
+            operator,
         }
     }
 }
@@ -91,6 +97,7 @@ pub fn status(
         owner,
         generation,
         paused,
+        operator,
     } = subject;
     let group = group::resolve(progress.spec(), observed, before);
     let rollout = Rollout::of(observed.deployment.as_ref());
@@ -108,7 +115,7 @@ pub fn status(
             ConditionType::Available,
             available(progress, observed, &rollout),
         ),
-        (ConditionType::Progressing, progressing(&rollout)),
+        (ConditionType::Progressing, progressing(progress, &rollout)),
         (ConditionType::Paused, pause::verdict(paused)),
     ];
     let last_error = last_error(&verdicts[0].1, before, now);
@@ -119,6 +126,7 @@ pub fn status(
     AzureIotHubConnectorStatus {
         observed_generation: generation,
         conditions,
+        operator: Some(operator.as_str().to_owned()),
         replicas: Some(rollout.replicas),
         selector: Some(selector(owner)),
         routing_group: group.name,
@@ -137,68 +145,6 @@ pub fn ready_of(conditions: &[Condition]) -> Option<&Condition> {
         .find(|condition| condition.type_ == ConditionType::Ready.as_str())
 }
 
-/// What the Deployment says of its pods.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Rollout {
-    /// The controller has seen the latest template.
-    observed: bool,
-    wanted: i32,
-    replicas: i32,
-    updated: i32,
-    ready: i32,
-    available: i32,
-    /// No progress within the deadline.
-    stalled: bool,
-    exists: bool,
-}
-
-impl Rollout {
-    fn of(deployment: Option<&Deployment>) -> Self {
-        let Some(deployment) = deployment else {
-            return Self::default();
-        };
-        let none = DeploymentStatus::default();
-        let status = deployment.status.as_ref().unwrap_or(&none);
-        let stalled = status.conditions.iter().flatten().any(|condition| {
-            condition.type_ == "Progressing"
-                && condition.reason.as_deref() == Some("ProgressDeadlineExceeded")
-        });
-        Self {
-            exists: true,
-            observed: status.observed_generation >= deployment.metadata.generation,
-            wanted: deployment
-                .spec
-                .as_ref()
-                .and_then(|spec| spec.replicas)
-                .unwrap_or(1),
-            replicas: status.replicas.unwrap_or(0),
-            updated: status.updated_replicas.unwrap_or(0),
-            ready: status.ready_replicas.unwrap_or(0),
-            available: status.available_replicas.unwrap_or(0),
-            stalled,
-        }
-    }
-
-    /// Exactly the wanted pods run, all of the latest template.
-    fn done(&self) -> bool {
-        let Self {
-            observed,
-            wanted,
-            replicas,
-            updated,
-            ready,
-            available,
-            stalled: _,
-            exists,
-        } = self;
-        *exists
-            && *observed
-            && [replicas, updated, ready, available]
-                .iter()
-                .all(|n| *n == wanted)
-    }
-}
-
 fn config_valid(progress: Progress<'_>) -> Verdict {
     match progress {
         Progress::Undecodable(why) => Verdict::no(Reason::Undecodable, why),
@@ -207,6 +153,7 @@ fn config_valid(progress: Progress<'_>) -> Verdict {
         | Progress::NotApplied(..)
         | Progress::NotRendered(..)
         | Progress::Held(_)
+        | Progress::Queued(..)
         | Progress::Applied(_) => Verdict::yes(Reason::Valid, "the spec can be used"),
     }
 }
@@ -220,6 +167,7 @@ fn references_resolved(progress: Progress<'_>) -> Verdict {
         Progress::NotApplied(..)
         | Progress::NotRendered(..)
         | Progress::Held(_)
+        | Progress::Queued(..)
         | Progress::Applied(_) => Verdict::yes(
             Reason::Resolved,
             "all referenced Secrets and ConfigMaps hold their keys",
@@ -240,7 +188,10 @@ fn available(progress: Progress<'_>, observed: &Observed, rollout: &Rollout) -> 
     Verdict::no(Reason::NoMemberBound, "no pod has bound the hub's Thing")
 }
 
-fn progressing(rollout: &Rollout) -> Verdict {
+fn progressing(progress: Progress<'_>, rollout: &Rollout) -> Verdict {
+    if let Progress::Queued(_, limit) = progress {
+        return queued(limit, Verdict::yes);
+    }
     if !rollout.exists {
         return Verdict::no(Reason::NotEvaluated, "there is no Deployment yet");
     }
@@ -259,13 +210,25 @@ fn progressing(rollout: &Rollout) -> Verdict {
     )
 }
 
+/// True of `Progressing`, since it goes on by itself; not true of `Ready`.
+fn queued(limit: usize, verdict: fn(Reason, String) -> Verdict) -> Verdict {
+    let message = format!(
+        "the running pods go on; they are replaced when fewer than {limit} connectors replace theirs \
+         (--max-concurrent-rollouts of the operator)"
+    );
+    verdict(Reason::RolloutQueued, message)
+}
+
 /// The latest trouble: what keeps the connector from being ready, apart from the time it takes.
 fn last_error(
     ready: &Verdict,
     before: &AzureIotHubConnectorStatus,
     now: Timestamp,
 ) -> Option<LastError> {
-    let no_trouble = matches!(ready.reason, Reason::RollingOut | Reason::Paused);
+    let no_trouble = matches!(
+        ready.reason,
+        Reason::RollingOut | Reason::RolloutQueued | Reason::Paused
+    );
     if ready.holds == Some(true) || no_trouble {
         return before.last_error.clone();
     }

@@ -2,13 +2,14 @@
 
 use connector_config::{MemberReport, Phase, ReportClass};
 
-use super::{Progress, Rollout, group::Group};
+use super::{Progress, group::Group, queued};
 use crate::{
     api::{
         Validated,
         condition::{Reason, Verdict},
     },
     observe::Observed,
+    rollout::Rollout,
 };
 
 pub(super) fn verdict(
@@ -27,7 +28,7 @@ pub(super) fn verdict(
             let message = "the spec asks for changes, which wait because the connector is paused";
             return Verdict::unknown(Reason::Paused, message);
         }
-        Progress::Applied(spec) => spec,
+        Progress::Queued(spec, _) | Progress::Applied(spec) => spec,
     };
     if spec.replicas == 0 {
         return match rollout.replicas {
@@ -43,6 +44,9 @@ pub(super) fn verdict(
     }
     if let Some(trouble) = observed.pod_troubles.values().next() {
         return Verdict::no(trouble.reason.clone(), trouble.message.clone());
+    }
+    if let Progress::Queued(_, limit) = progress {
+        return queued(limit, Verdict::no);
     }
     if rollout.done() && rollout.wanted == spec.replicas {
         return all_bound(spec, group, observed);

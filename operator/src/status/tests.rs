@@ -1,3 +1,5 @@
+use std::sync::LazyLock;
+
 use connector_config::{MemberReport, Phase, ReportClass};
 use serde_json::json;
 
@@ -72,7 +74,9 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn unpaused(owner: &Owner) -> Subject<'_> {
+    static OPERATOR: LazyLock<OperatorId> = LazyLock::new(|| OperatorId::new("plant", "operator"));
     Subject {
+        operator: &OPERATOR,
         owner,
         generation: Some(1),
         paused: false,

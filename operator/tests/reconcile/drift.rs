@@ -75,6 +75,7 @@ async fn wanted(plant: &Plant, name: &str) -> Vec<Child> {
         &spec,
         &SecretDigest::of(&owner.uid, values),
         &defaults,
+        None,
     )
     .unwrap()
 }

@@ -27,7 +27,7 @@ async fn holder(plant: &Plant) -> String {
 
 /// Whether an operator says that it leads.
 async fn leads(operator: &Instance) -> bool {
-    operator.metric("leader", "").await > 0.0
+    operator.metric("leader_election_master_status", "").await > 0.0
 }
 
 /// An operator that leads, and one that stands by.

@@ -12,7 +12,50 @@ pub fn fields() -> Vec<(Value, &'static str)> {
     let toleration = json!({
         "key": "edge", "operator": "Equal", "value": "far", "effect": "NoExecute", "tolerationSeconds": 77,
     });
+    // All that there is of each, so that each field is taken and none is lost on the way.
+    let selector = json!({
+        "matchLabels": {"tier": "far"},
+        "matchExpressions": [{"key": "kind", "operator": "In", "values": ["far"]}],
+    });
+    let term = json!({
+        "topologyKey": "far-away", "namespaces": ["far"], "namespaceSelector": selector,
+        "labelSelector": selector, "matchLabelKeys": ["one"], "mismatchLabelKeys": ["two"],
+    });
+    let pods = json!({
+        "requiredDuringSchedulingIgnoredDuringExecution": [term],
+        "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 7, "podAffinityTerm": term}],
+    });
+    let nodes = json!({
+        "matchExpressions": [{"key": "disk", "operator": "In", "values": ["far"]}],
+        "matchFields": [{"key": "metadata.name", "operator": "In", "values": ["far"]}],
+    });
+    let affinity = json!({
+        "podAffinity": pods, "podAntiAffinity": pods,
+        "nodeAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [nodes]},
+            "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 7, "preference": nodes}],
+        },
+    });
+    let spread = json!({
+        "topologyKey": "far-away", "maxSkew": 7, "minDomains": 2, "whenUnsatisfiable": "DoNotSchedule",
+        "nodeAffinityPolicy": "Ignore", "nodeTaintsPolicy": "Honor", "labelSelector": selector,
+        "matchLabelKeys": ["one"],
+    });
     vec![
+        (json!({"pod": {"affinity": affinity}}), "far-away"),
+        (
+            json!({"pod": {"topologySpreadConstraints": [spread]}}),
+            "far-away",
+        ),
+        (
+            json!({"pod": {"priorityClassName": "system-node-critical"}}),
+            "system-node-critical",
+        ),
+        (json!({"pod": {"labels": {"team": "far-away"}}}), "far-away"),
+        (
+            json!({"pod": {"annotations": {"note": "far away"}}}),
+            "far away",
+        ),
         (json!({"replicas": 2}), "\"replicas\":2"),
         (
             json!({"hubThingName": "OtherHub"}),

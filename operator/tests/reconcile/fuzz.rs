@@ -92,7 +92,7 @@ fn rendered(namespace: &str, spec: &Value) -> Option<Vec<Child>> {
         image: "connector:1".into(),
         pull_policy: PullPolicy::IfNotPresent,
     };
-    Some(desired(&owner, &spec, &digest, &defaults).unwrap())
+    Some(desired(&owner, &spec, &digest, &defaults, None).unwrap())
 }
 
 /// Cases without a server, and those of which the server is asked.

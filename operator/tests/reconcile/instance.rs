@@ -26,6 +26,7 @@ pub struct Instance {
     task: JoinHandle<Result<(), RunError>>,
     namespaces: Vec<String>,
     election: Election,
+    words: Vec<String>,
 }
 
 /// Whether an operator stands for election, in the first of its namespaces.
@@ -46,12 +47,22 @@ impl Instance {
     /// Starts one of several.
     pub async fn candidate(plane: &ControlPlane, user: &str, namespaces: &[String]) -> Self {
         let proxy = Proxy::new(plane, user).await;
-        Self::standing(Election::With, proxy, plane, namespaces).await
+        Self::standing(Election::With, proxy, plane, namespaces, &[]).await
     }
 
     /// Starts an operator behind a proxy that may make faults already.
     pub async fn behind(proxy: Proxy, plane: &ControlPlane, namespaces: &[String]) -> Self {
-        Self::standing(Election::Without, proxy, plane, namespaces).await
+        Self::told(&[], proxy, plane, namespaces).await
+    }
+
+    /// The same, with more words on its command line.
+    pub async fn told(
+        words: &[String],
+        proxy: Proxy,
+        plane: &ControlPlane,
+        namespaces: &[String],
+    ) -> Self {
+        Self::standing(Election::Without, proxy, plane, namespaces, words).await
     }
 
     async fn standing(
@@ -59,6 +70,7 @@ impl Instance {
         proxy: Proxy,
         plane: &ControlPlane,
         namespaces: &[String],
+        more: &[String],
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -74,6 +86,7 @@ impl Instance {
                 .first()
                 .map(|name| format!("--lease-namespace={name}")),
         );
+        words.extend_from_slice(more);
         let args = Arguments::parse_from(words).operator;
         let client = Client::try_from(client::tuned(plane.config(&proxy.url))).unwrap();
         let stop = CancellationToken::new();
@@ -86,6 +99,7 @@ impl Instance {
             task,
             namespaces: namespaces.to_vec(),
             election,
+            words: more.to_vec(),
         }
     }
 
@@ -123,15 +137,19 @@ impl Instance {
     /// Another process in its place: nothing is remembered.
     pub async fn restart(self, plane: &ControlPlane) -> Self {
         let namespaces = self.namespaces.clone();
-        let election = self.election;
-        Self::standing(election, self.crash().await, plane, &namespaces).await
+        let (election, words) = (self.election, self.words.clone());
+        Self::standing(election, self.crash().await, plane, &namespaces, &words).await
     }
 
-    /// The sum of a metric over all its labels that contain `with`.
+    /// The sum of a metric over all its labels that contain `with`. The name is whole, or one of the operator's
+    /// own without its prefix.
     pub async fn metric(&self, name: &str, with: &str) -> f64 {
         let (_, text) = self.get("/metrics").await;
         text.lines()
-            .filter(|line| line.starts_with(&format!("azureiothub_operator_{name}")))
+            .filter(|line| {
+                let own = line.strip_prefix("azureiothub_operator_");
+                own.unwrap_or(line).starts_with(name)
+            })
             .filter(|line| line.contains(with))
             .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
             .sum()

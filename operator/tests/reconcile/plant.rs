@@ -19,6 +19,7 @@ use crate::{
     instance::Instance,
     invariant::Invariants,
     pods,
+    proxy::Proxy,
     snapshot::{Snapshot, plain},
     wait::{eventually, rarely},
 };
@@ -94,6 +95,15 @@ impl Plant {
     /// Starts an operator over this namespace.
     pub async fn operator(&self) -> Instance {
         self.starting().await.ready().await
+    }
+
+    /// Starts an operator over this namespace with more words on its command line.
+    pub async fn told(&self, words: &[&str]) -> Instance {
+        let words: Vec<_> = words.iter().map(|&word| word.to_owned()).collect();
+        let proxy = Proxy::new(self.plane, &self.user()).await;
+        let namespaces = std::slice::from_ref(&self.namespace);
+        let started = Instance::told(&words, proxy, self.plane, namespaces).await;
+        started.ready().await
     }
 
     /// Starts one of several that stand for election.

@@ -10,8 +10,27 @@ use kube::{
 };
 use serde_json::json;
 
-/// Runs the pods of this namespace from now on, as soon as they are made.
+/// Pods of images that begin like this do not run by themselves.
+pub const HELD: &str = "held";
+
+/// Runs the pods of this namespace from now on, as soon as they are made, but not those of [`HELD`] images.
 pub fn run(client: Client, namespace: &str) {
+    run_those(client, namespace, |pod| {
+        let spec = pod.spec.as_ref();
+        let images = spec
+            .into_iter()
+            .flat_map(|spec| &spec.containers)
+            .filter_map(|container| container.image.as_deref());
+        images.into_iter().all(|image| !image.starts_with(HELD))
+    });
+}
+
+/// Runs all pods of this namespace from now on.
+pub fn run_all(client: Client, namespace: &str) {
+    run_those(client, namespace, |_| true);
+}
+
+fn run_those(client: Client, namespace: &str, which: fn(&Pod) -> bool) {
     let namespace = namespace.to_owned();
     let ours = watcher::Config::default().labels(&format!("{}={}", label::NAME, label::NAME_VALUE));
     let api: Api<Pod> = Api::namespaced(client.clone(), &namespace);
@@ -23,7 +42,7 @@ pub fn run(client: Client, namespace: &str) {
             };
             let status = pod.status.as_ref();
             let runs = status.is_some_and(|status| status.phase.as_deref() == Some("Running"));
-            if pod.metadata.deletion_timestamp.is_none() && !runs {
+            if pod.metadata.deletion_timestamp.is_none() && !runs && which(&pod) {
                 // A pod that has gone meanwhile, or a namespace that goes, is no matter.
                 let _ = report(&client, &namespace, &pod).await;
                 let _ = start(&api, &pod).await;

@@ -120,6 +120,10 @@ fn invalid() -> Vec<(Value, &'static str)> {
             "False InvalidSpec",
         ),
         (
+            json!({"pod": {"labels": {"app.kubernetes.io/instance": "other"}}}),
+            "False InvalidSpec",
+        ),
+        (
             json!({"thingworx": {"endpoints": ["wss://a.example.com", "wss://a.example.com"]}}),
             "False InvalidSpec",
         ),

@@ -1,58 +1,59 @@
 //! What the operator measures.
 
+mod runtime;
+
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Encoder, GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
+
+use crate::controller::CONCURRENCY;
+
+pub use runtime::{Load, Runtime};
 
 /// All metrics. Labels come from closed lists: kinds, classes, outcomes; never from names or texts.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    /// What all controllers measure.
+    pub runtime: Runtime,
     /// Reconciles by outcome: `changed`, `unchanged` or the class of an error.
     pub reconciles: IntCounterVec,
-    /// Duration of a reconcile in seconds.
-    pub reconcile_seconds: Histogram,
     /// Writes of children by kind and verb.
     pub child_writes: IntCounterVec,
     /// Writes of a resource's status.
     pub status_writes: IntCounterVec,
-    /// Whether this operator holds the Lease.
-    pub leads: IntGauge,
-    /// Resources waiting for a reconcile.
-    pub queue_depth: IntGauge,
     /// Resources whose last reconcile failed.
     pub in_backoff: IntGauge,
     /// Resources by the status of their `Ready` condition.
     pub connectors: IntGaugeVec,
+    /// Connectors that replace their pods (`replacing`) or wait for that (`queued`).
+    pub rollouts: IntGaugeVec,
     /// Failed tries of watches by kind.
     pub watch_failures: IntCounterVec,
     /// Watches that fail now, by kind.
     pub watch_failing: IntGaugeVec,
+    /// Lists after the first, by kind.
+    pub watch_restarts: IntCounterVec,
+    /// How long ago a kind was last fresh, in seconds.
+    pub watch_age: GaugeVec,
 }
 
 impl Metrics {
-    /// Registers all metrics.
+    /// Registers all metrics of an operator with the Lease of this name.
     ///
     /// # Errors
     /// If two have one name, which would be a fault of this program.
-    pub fn new() -> Result<Self, prometheus::Error> {
+    pub fn new(lease: &str) -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
         let name = |name: &str| format!("azureiothub_operator_{name}");
         let counters =
             |short, help, labels: &[&str]| IntCounterVec::new(Opts::new(name(short), help), labels);
         let gauges =
             |short, help, labels: &[&str]| IntGaugeVec::new(Opts::new(name(short), help), labels);
         let metrics = Self {
-            registry: Registry::new(),
+            runtime: Runtime::new(&registry, CONCURRENCY, lease)?,
+            registry,
             reconciles: counters("reconciles_total", "Reconciles by outcome.", &["outcome"])?,
-            reconcile_seconds: Histogram::with_opts(
-                HistogramOpts::new(
-                    name("reconcile_duration_seconds"),
-                    "Duration of a reconcile.",
-                )
-                // From a reconcile without a request to one that waits for time-outs.
-                .buckets(vec![0.001, 0.005, 0.025, 0.1, 0.25, 1.0, 5.0, 15.0, 60.0]),
-            )?,
             child_writes: counters(
                 "child_writes_total",
                 "Writes of objects that belong to a connector.",
@@ -63,11 +64,6 @@ impl Metrics {
                 "Writes of a connector's status, by result.",
                 &["result"],
             )?,
-            leads: IntGauge::new(
-                name("leader"),
-                "Whether this operator holds the Lease and writes.",
-            )?,
-            queue_depth: IntGauge::new(name("queue_depth"), "Connectors waiting for a reconcile.")?,
             in_backoff: IntGauge::new(
                 name("in_backoff"),
                 "Connectors whose last reconcile failed.",
@@ -77,12 +73,29 @@ impl Metrics {
                 "Connectors by their Ready condition.",
                 &["ready"],
             )?,
+            rollouts: gauges(
+                "rollouts",
+                "Connectors that replace their pods, or wait until fewer others do.",
+                &["state"],
+            )?,
             watch_failures: counters(
                 "watch_failures_total",
                 "Failed tries of watches.",
                 &["kind"],
             )?,
             watch_failing: gauges("watch_failing", "Watches that fail now.", &["kind"])?,
+            watch_restarts: counters(
+                "watch_restarts_total",
+                "Lists of watches after their first.",
+                &["kind"],
+            )?,
+            watch_age: GaugeVec::new(
+                Opts::new(
+                    name("watch_last_event_age_seconds"),
+                    "How long ago the API server last said something to the watches of a kind.",
+                ),
+                &["kind"],
+            )?,
         };
         let build = gauges(
             "build_info",
@@ -93,16 +106,21 @@ impl Metrics {
         let registry = &metrics.registry;
         registry.register(Box::new(build))?;
         registry.register(Box::new(metrics.reconciles.clone()))?;
-        registry.register(Box::new(metrics.reconcile_seconds.clone()))?;
         registry.register(Box::new(metrics.child_writes.clone()))?;
         registry.register(Box::new(metrics.status_writes.clone()))?;
-        registry.register(Box::new(metrics.leads.clone()))?;
-        registry.register(Box::new(metrics.queue_depth.clone()))?;
         registry.register(Box::new(metrics.in_backoff.clone()))?;
         registry.register(Box::new(metrics.connectors.clone()))?;
+        registry.register(Box::new(metrics.rollouts.clone()))?;
         registry.register(Box::new(metrics.watch_failures.clone()))?;
         registry.register(Box::new(metrics.watch_failing.clone()))?;
+        registry.register(Box::new(metrics.watch_restarts.clone()))?;
+        registry.register(Box::new(metrics.watch_age.clone()))?;
         Ok(metrics)
+    }
+
+    /// An object of a connector was written.
+    pub fn wrote(&self, kind: &str, verb: &str) {
+        self.child_writes.with_label_values(&[kind, verb]).inc();
     }
 
     /// All metrics in Prometheus' text format.
