@@ -21,6 +21,7 @@ mod probe;
 mod process;
 mod proxy;
 mod snapshot;
+mod store;
 mod wait;
 mod wire;
 
@@ -28,7 +29,9 @@ mod crash;
 mod drift;
 mod election;
 mod eviction;
+mod expiry;
 mod field;
+mod frozen;
 mod fuzz;
 mod install;
 mod life;
