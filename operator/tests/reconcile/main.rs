@@ -26,6 +26,7 @@ mod store;
 mod wait;
 mod wire;
 
+mod autoscaler;
 mod crash;
 mod downgrade;
 mod drift;
