@@ -20,6 +20,7 @@ pub mod lease;
 pub mod metrics;
 pub mod mount;
 pub mod observe;
+pub mod packed;
 pub mod pause;
 pub mod plan;
 pub mod pod_trouble;

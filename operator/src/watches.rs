@@ -7,10 +7,7 @@ use k8s_openapi::{
     NamespaceResourceScope,
     api::{apps::v1::ReplicaSet, coordination::v1::Lease, core::v1::Pod},
 };
-use kube::{
-    Api, Client, Resource,
-    core::{DynamicObject, PartialObjectMeta},
-};
+use kube::{Api, Client, Resource, core::PartialObjectMeta};
 use serde::de::DeserializeOwned;
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -20,6 +17,7 @@ use crate::{
     desired::ChildKind,
     health::Health,
     observe::{Stores, controller, instance},
+    packed::Packed,
     pause::paused,
     refs::{RefKind, references},
     store::{ObjectKey, Store},
@@ -138,7 +136,7 @@ impl Watches<'_> {
     fn children(
         &self,
         kind: ChildKind,
-        store: Store<DynamicObject>,
+        store: Store<Packed>,
         labels: &str,
         scope: Option<&str>,
         tasks: &mut JoinSet<()>,
@@ -259,7 +257,7 @@ fn of_resource(stores: &Stores, change: &Change<'_, Stored>) -> Vec<Trigger> {
 }
 
 /// A child concerns the resource that controls it; of two if it changed hands.
-fn of_child(change: &Change<'_, DynamicObject>) -> Vec<Trigger> {
+fn of_child(change: &Change<'_, Packed>) -> Vec<Trigger> {
     let mut keys: Vec<_> = [change.old, change.new]
         .into_iter()
         .flatten()
@@ -271,7 +269,7 @@ fn of_child(change: &Change<'_, DynamicObject>) -> Vec<Trigger> {
         .collect()
 }
 
-fn controlling(object: &DynamicObject) -> Option<ObjectKey> {
+fn controlling(object: &Packed) -> Option<ObjectKey> {
     let owner = controller(object)?;
     (owner.kind == "AzureIotHubConnector").then(|| ObjectKey::of(object).sibling(&owner.name))
 }
@@ -336,6 +334,11 @@ fn prune_replica_set(set: &mut ReplicaSet) {
         pod.containers = Vec::new();
         pod.init_containers = None;
         pod.topology_spread_constraints = None;
+        // Each has room for every sort of volume that there is.
+        if let Some(volumes) = &mut pod.volumes {
+            volumes.retain(|volume| volume.config_map.is_some());
+            volumes.shrink_to_fit();
+        }
     }
 }
 
