@@ -46,7 +46,8 @@ impl Probe {
             .filter(|line| line.starts_with(&format!("azureiothub_operator_{name}")))
             .filter(|line| line.contains(with))
             .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-            .sum()
+            // Not `sum`, whose nothing is less than nothing.
+            .fold(0.0, |sum, value| sum + value)
     }
 
     /// Status and body of an answer; 0 and why if there is none.
