@@ -28,6 +28,7 @@ mod wait;
 mod wire;
 
 mod autoscaler;
+mod budget;
 mod crash;
 mod downgrade;
 mod drift;
