@@ -16,7 +16,7 @@ use crate::{
 /// Requests of the test at a time: as many as keep the API server busy.
 pub const AT_ONCE: usize = 16;
 /// Most time that one connector may add, on a machine that does other things as well.
-const EACH: std::time::Duration = std::time::Duration::from_millis(500);
+const EACH: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Name of the n-th.
 pub fn name(n: usize) -> String {

@@ -2,12 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
 use crate::{
     fleet,
     plant::Plant,
     process::{Process, Way},
     proxy::{Proxy, Seen},
-    wait::{long_form, quiet_for, settled, within},
+    wait::{PATIENCE, long_form, quiet, quiet_for, settled, within},
 };
 
 /// Longer than a watch lasts, so that each is renewed in it.
@@ -57,9 +59,8 @@ async fn cold(plant: &Plant, proxy: &Proxy, size: usize) -> Process {
     let operator = Process::start(plant, &Way::Through(proxy));
     operator.probe.ready().await;
     let ready = begun.elapsed();
-    // Not before the Lease of the one that was killed has run out.
     operator.probe.leads("a lone operator leads").await;
-    let patience = crate::wait::PATIENCE + Duration::from_millis(50) * u32::try_from(size).unwrap();
+    let patience = PATIENCE + Duration::from_millis(500) * u32::try_from(size).unwrap();
     within(patience, "each connector is looked at", async || {
         let looks = operator.probe.metric("reconciles_total", "").await;
         let left = operator.probe.metric("queue_depth", "").await;
@@ -109,9 +110,10 @@ async fn n1_many_connectors_are_made_and_cost_nothing_afterwards() {
         );
         made = size;
         steady(&proxy, size).await;
-        drop(operator);
+        operator.signal(Signal::TERM);
+        operator.ended(PATIENCE, "a signal ends the operator").await;
         operator = cold(&plant, &proxy, size).await;
-        steady(&proxy, size).await;
+        quiet(&proxy, "after a cold start").await;
         let holds = operator.memory();
         assert!(
             holds <= memory,

@@ -1,5 +1,7 @@
 //! Pods that replace others, and pods that cannot.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::{
     Api,
@@ -38,6 +40,20 @@ async fn surge(census: &Census) {
     .await;
 }
 
+/// Waits until the status tells of the pods as they are: those that serve, and the one that does not.
+async fn told(plant: &Plant, census: &Census) {
+    eventually("a status tells of all pods", async || {
+        let status = plant.status().await;
+        let members: BTreeSet<_> = status.members.into_iter().filter_map(|m| m.pod).collect();
+        let (serving, there) = (census.serving(), i32::try_from(census.there()).unwrap());
+        match members == serving && status.replicas == Some(there) {
+            true => Ok(()),
+            false => Err(format!("{members:?} of {:?}", status.replicas)),
+        }
+    })
+    .await;
+}
+
 /// Ten minutes by default, which the operator leaves to others.
 async fn shorten_the_deadline(plant: &Plant) {
     let deadline = json!({"spec": {"progressDeadlineSeconds": 3}});
@@ -66,6 +82,7 @@ async fn z1_during_a_rollout_never_fewer_pods_serve_than_are_wanted() {
     plant.kubelet.makes(Fate::Pending);
     plant.change(json!({"thingworx": {"pipes": 2}})).await;
     surge(&census).await;
+    told(&plant, &census).await;
     quiet(&operator.proxy, "while a new pod starts").await;
     assert_eq!(
         census.serving(),
@@ -104,6 +121,7 @@ async fn z1_a_bad_image_keeps_the_old_pods_and_a_good_one_goes_on() {
     plant
         .says("old pods serve on", "Available", "True MemberBound")
         .await;
+    told(&plant, &census).await;
     quiet(&operator.proxy, "while a rollout stands still").await;
     assert_eq!(census.serving(), before, "broken: the old pods are kept");
     plant.change(json!({"pod": {"image": "good:2"}})).await;
@@ -192,6 +210,7 @@ async fn z1_a_pod_killed_while_a_rollout_stands_still_comes_back_as_it_was() {
         .says("a key that was removed is named", says, "False KeyNotFound")
         .await;
     kill_one(&plant, &census, "while a Secret is broken").await;
+    told(&plant, &census).await;
     quiet(&operator.proxy, "while a rollout stands still").await;
 
     plant.secret("factory-thingworx", &[("appKey", "k1")]).await;
