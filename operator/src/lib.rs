@@ -23,6 +23,7 @@ pub mod manager;
 pub mod metrics;
 pub mod mount;
 pub mod observe;
+pub mod packed;
 pub mod pause;
 pub mod plan;
 pub mod pod_trouble;

@@ -22,6 +22,7 @@ use kube::{
 use crate::{
     api::Stored,
     desired::{ChildKind, Owner},
+    packed::Packed,
     pod_trouble::{PodTrouble, trouble},
     refs::{Index, RefKind, Reference},
     store::{ObjectKey, Store},
@@ -33,7 +34,7 @@ pub struct Stores {
     /// The resources; one that cannot be decoded does not stop the others.
     pub connectors: Store<Stored>,
     /// Objects that the operator has made.
-    pub children: BTreeMap<ChildKind, Store<DynamicObject>>,
+    pub children: BTreeMap<ChildKind, Store<Packed>>,
     /// Which settings are still in use.
     pub replica_sets: Store<ReplicaSet>,
     /// Pods of connectors.
@@ -116,11 +117,12 @@ impl Stores {
         let mut observed = Observed::default();
         for (&kind, store) in &self.children {
             for object in store.with_prefix(namespace, &child) {
-                let name = object.metadata.name.clone().unwrap_or_default();
+                let name = object.meta().name.clone().unwrap_or_default();
                 let ours =
                     name == child || (kind == ChildKind::ConfigMap && name.starts_with(&versions));
-                if ours {
-                    observed.children.insert((kind, name), object);
+                // What cannot be unpacked counts as not there.
+                if let Some(object) = object.unpack().filter(|_| ours) {
+                    observed.children.insert((kind, name), Arc::new(object));
                 }
             }
         }

@@ -25,6 +25,9 @@ use crate::{
 pub const WATCH_SECONDS: u32 = 20;
 /// A list that has not ended by then hangs: the server gives up after 60 s.
 const LIST: Duration = Duration::from_secs(65);
+/// Objects of one answer to a list. All are in memory at the same time as they are sent, before what nobody
+/// reads is dropped, and all kinds are listed at once.
+const PAGE: u32 = 100;
 /// Waits between tries: short, because after an outage every second counts, and few watches exist.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 
@@ -99,6 +102,7 @@ where
     async fn watch(&self, triggers: &mpsc::Sender<Trigger>, health: &WatchHealth) {
         let config = watcher::Config::default()
             .labels(&self.labels)
+            .page_size(PAGE)
             .timeout(WATCH_SECONDS);
         let mut failures = 0u32;
         for restarts in 0u64.. {

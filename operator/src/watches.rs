@@ -7,10 +7,7 @@ use k8s_openapi::{
     NamespaceResourceScope,
     api::{apps::v1::ReplicaSet, coordination::v1::Lease, core::v1::Pod},
 };
-use kube::{
-    Api, Client, Resource,
-    core::{DynamicObject, PartialObjectMeta},
-};
+use kube::{Api, Client, Resource, core::PartialObjectMeta};
 use serde::de::DeserializeOwned;
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -22,6 +19,7 @@ use crate::{
     heard::heard,
     manager::{conflict, named},
     observe::{Stores, controller, instance},
+    packed::Packed,
     pause::paused,
     refs::{RefKind, references},
     restart,
@@ -142,7 +140,7 @@ impl Watches<'_> {
     fn children(
         &self,
         kind: ChildKind,
-        store: Store<DynamicObject>,
+        store: Store<Packed>,
         labels: &str,
         scope: Option<&str>,
         tasks: &mut JoinSet<()>,
@@ -280,7 +278,7 @@ fn of_resource(stores: &Stores, change: &Change<'_, Stored>) -> Vec<Trigger> {
 }
 
 /// A child concerns the resource that controls it; of two if it changed hands.
-fn of_child(change: &Change<'_, DynamicObject>) -> Vec<Trigger> {
+fn of_child(change: &Change<'_, Packed>) -> Vec<Trigger> {
     let mut keys: Vec<_> = [change.old, change.new]
         .into_iter()
         .flatten()
@@ -293,7 +291,7 @@ fn of_child(change: &Change<'_, DynamicObject>) -> Vec<Trigger> {
 }
 
 /// The resource that controls a child.
-pub(crate) fn controlling(object: &DynamicObject) -> Option<ObjectKey> {
+pub(crate) fn controlling(object: &Packed) -> Option<ObjectKey> {
     let owner = controller(object)?;
     (owner.kind == "AzureIotHubConnector").then(|| ObjectKey::of(object).sibling(&owner.name))
 }
@@ -358,6 +356,11 @@ fn prune_replica_set(set: &mut ReplicaSet) {
         pod.containers = Vec::new();
         pod.init_containers = None;
         pod.topology_spread_constraints = None;
+        // Each has room for every sort of volume that there is.
+        if let Some(volumes) = &mut pod.volumes {
+            volumes.retain(|volume| volume.config_map.is_some());
+            volumes.shrink_to_fit();
+        }
     }
 }
 

@@ -109,11 +109,8 @@ impl Candidate {
             (Some((seen, _)), Some(_)) => Step::Lost(format!("{:?} holds it", seen.holder)),
             (None, Some(_)) => Step::Lost("it was deleted".to_owned()),
             (None, None) => Step::Write,
-            (Some((seen, since)), None) => {
-                let lasts = seen.duration.max(self.timing.duration);
-                let free = seen.holder.is_empty() || now - *since >= lasts;
-                if free { Step::Write } else { Step::Read }
-            }
+            (Some(_), None) if now >= self.free_at(now) => Step::Write,
+            (Some(_), None) => Step::Read,
         }
     }
 
@@ -126,7 +123,19 @@ impl Candidate {
             Step::Lost(_) => Duration::ZERO,
             // Renewing more often than three times in the deadline proves nothing more.
             Step::Write => self.timing.deadline / 5,
+            // Not later than the record runs out.
+            Step::Read if !self.unsure => self.timing.retry.min(self.free_at(now) - now),
             Step::Read => self.timing.retry,
+        }
+    }
+
+    /// When the record that was seen is nobody's, if it does not change before.
+    fn free_at(&self, now: Instant) -> Instant {
+        match &self.seen {
+            Some((seen, since)) if !seen.holder.is_empty() => {
+                *since + seen.duration.max(self.timing.duration)
+            }
+            _ => now,
         }
     }
 
@@ -187,6 +196,9 @@ mod tests {
         assert_eq!(me.step(after(start, 14)), Step::Read);
         me.saw(Some(seen("other", 2)), after(start, 14));
         assert_eq!(me.step(after(start, 28)), Step::Read, "it was renewed");
+        let almost = after(start, 29) - Duration::from_millis(300);
+        assert_eq!(me.pause(almost), Duration::from_millis(300));
+        assert_eq!(me.pause(after(start, 20)), TIMING.retry);
         assert_eq!(me.step(after(start, 29)), Step::Write);
         me.saw(Some(seen("", 3)), after(start, 20));
         assert_eq!(me.step(after(start, 20)), Step::Write, "it was released");

@@ -5,28 +5,37 @@ use std::collections::BTreeMap;
 use connector_config::annotation;
 use kube::core::DynamicObject;
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 
 use crate::desired::{Child, ChildKind};
 
 /// What the server made of an applied child: defaults of numbers and spellings of quantities may differ
-/// from what was asked, and must not count as a change by somebody else.
+/// from what was asked, and must not count as a change by somebody else. Kept as digests, of what was asked
+/// and of the answer: there are as many as there are children.
 #[derive(Debug, Clone, Default)]
-pub struct Accepted(BTreeMap<(ChildKind, String), (String, Value)>);
+pub struct Accepted(BTreeMap<(ChildKind, String), (String, [u8; 32])>);
 
 impl Accepted {
     /// The server answered the apply of `child` with this object.
     pub fn note(&mut self, child: &Child, live: &DynamicObject) {
         if let Some(seen) = seen(child, live) {
-            self.0
-                .insert((child.kind, child.name.clone()), (child.hash.clone(), seen));
+            self.0.insert(
+                (child.kind, child.name.clone()),
+                (child.hash.clone(), digest(&seen)),
+            );
         }
     }
 
     fn covers(&self, child: &Child, seen: &Value) -> bool {
         self.0
             .get(&(child.kind, child.name.clone()))
-            .is_some_and(|(hash, accepted)| *hash == child.hash && accepted == seen)
+            .is_some_and(|(hash, accepted)| *hash == child.hash && *accepted == digest(seen))
     }
+}
+
+/// What is seen has the order of the child, so equal trees have equal texts.
+fn digest(seen: &Value) -> [u8; 32] {
+    Sha256::digest(seen.to_string()).into()
 }
 
 pub(super) fn is_as_wanted(child: &Child, live: &DynamicObject, accepted: &Accepted) -> bool {

@@ -100,7 +100,8 @@ impl Reconciler {
             if let Some(key) = controlling(&object)
                 && self.stores.connectors.get(&key).is_some()
             {
-                let deployment: Option<Deployment> = (*object).clone().try_parse().ok();
+                let deployment: Option<Deployment> =
+                    object.unpack().and_then(|whole| whole.try_parse().ok());
                 self.slots().saw(&key, deployment.as_ref());
             }
         }

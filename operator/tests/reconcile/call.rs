@@ -14,7 +14,9 @@ pub struct Call {
     pub name: String,
     /// Who owns the fields that are written; empty if it does not say.
     pub manager: String,
-    /// Number among those that change something, from 1.
+    /// Where a watch begins; empty if it does not say.
+    pub version: String,
+    /// Number among those that change something, from 1; the election's do not count.
     pub write: Option<usize>,
 }
 
@@ -59,6 +61,7 @@ impl Call {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             manager: value("fieldManager"),
+            version: value("resourceVersion"),
             write: None,
         }
     }
@@ -66,6 +69,11 @@ impl Call {
     /// Whether it changes something.
     pub fn writes(&self) -> bool {
         !matches!(self.verb, "get" | "list" | "watch")
+    }
+
+    /// Whether it is about the operators' own Lease.
+    pub fn elects(&self) -> bool {
+        self.resource == "leases" && self.name == "azure-iot-hub-operator"
     }
 
     /// Whether it writes an object that belongs to a connector: neither a status nor an event.
@@ -81,9 +89,10 @@ fn a_request_is_told_by_its_path() {
     assert_eq!((list.verb, &*list.resource), ("list", "pods"));
     let watch = of(
         Method::GET,
-        "/apis/apps/v1/deployments?&watch=true&timeoutSeconds=9",
+        "/apis/apps/v1/deployments?&watch=true&timeoutSeconds=9&resourceVersion=7",
     );
     assert_eq!((watch.verb, &*watch.resource), ("watch", "deployments"));
+    assert_eq!(watch.version, "7");
     let path = "/apis/iot-connectors.dev/v1alpha1/namespaces/a/azureiothubconnectors/x/status?&fieldManager=m";
     let status = of(Method::PATCH, path);
     assert_eq!(status.resource, "azureiothubconnectors/status");

@@ -19,7 +19,10 @@ use kube::{
 };
 use tokio::sync::OnceCell;
 
-use crate::authority::{Authority, Identity};
+use crate::{
+    authority::{Authority, Identity},
+    kubeconfig::{credentials, kubeconfig},
+};
 
 /// Longest wait for the API server: it takes about 4 s, and much more while others compile.
 const START: Duration = Duration::from_secs(90);
@@ -32,7 +35,11 @@ static SHARED: OnceCell<Result<Option<ControlPlane>, String>> = OnceCell::const_
 /// The running programs, and how to talk to them. Nothing in here belongs to one test's runtime.
 pub struct ControlPlane {
     pub authority: Authority,
-    url: String,
+    pub url: String,
+    /// Where the store answers.
+    pub store: String,
+    /// For files; it goes with the programs.
+    pub folder: PathBuf,
     admin: Identity,
     programs: PathBuf,
     /// Their standard inputs are what keeps them running.
@@ -95,13 +102,17 @@ impl ControlPlane {
         let authority = Authority::new();
         let admin = authority.user("admin", Some("system:masters"));
         let port = free_port().map_err(|error| error.to_string())?;
-        let mut plane = Self {
+        let store = free_port().map_err(|error| error.to_string())?;
+        let plane = Self {
             url: format!("https://127.0.0.1:{port}"),
+            store: format!("http://127.0.0.1:{store}"),
             admin,
             programs,
+            folder,
             _kept: Mutex::default(),
             authority,
         };
+        let folder = plane.folder.clone();
         plane
             .begin(&folder, port)
             .await
@@ -109,13 +120,12 @@ impl ControlPlane {
         Ok(plane)
     }
 
-    async fn begin(&mut self, folder: &Path, port: u16) -> Result<(), String> {
+    async fn begin(&self, folder: &Path, port: u16) -> Result<(), String> {
         let begun = Instant::now();
         self.write_files(folder)
             .map_err(|error| error.to_string())?;
         let at = |name: &str| folder.join(name).display().to_string();
-        let store = free_port().map_err(|error| error.to_string())?;
-        let store = format!("http://127.0.0.1:{store}");
+        let store = &self.store;
         // It has no peers; the address must only look like one.
         let peers = "http://127.0.0.1:1";
         self.keep(
@@ -153,6 +163,8 @@ impl ControlPlane {
                 "--enable-priority-and-fairness=false".into(),
                 "--max-requests-inflight=0".into(),
                 "--max-mutating-requests-inflight=0".into(),
+                // Of one kind no window of events is kept, so that the store's own shows.
+                "--watch-cache-sizes=poddisruptionbudgets.policy#0".into(),
             ],
         )?;
         self.ready(begun).await?;
@@ -182,24 +194,11 @@ impl ControlPlane {
         let server = self.authority.server();
         let controllers = self.authority.user("controllers", Some("system:masters"));
         let accounts = self.authority.user("accounts", None);
-        let kubeconfig = serde_json::json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "test",
-            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
-            "clusters": [{"name": "test", "cluster": {
-                "server": self.url,
-                "certificate-authority": folder.join("ca.crt"),
-            }}],
-            "users": [{"name": "test", "user": {
-                "client-certificate": folder.join("controllers.crt"),
-                "client-key": folder.join("controllers.key"),
-            }}],
-        });
+        let kubeconfig = kubeconfig(&self.authority, &self.url, Some(&controllers));
         for (name, text) in [
             ("ca.crt", &self.authority.pem),
             ("server.crt", &server.certificate),
             ("server.key", &server.key),
-            ("controllers.crt", &controllers.certificate),
-            ("controllers.key", &controllers.key),
             ("accounts.key", &accounts.key),
             ("accounts.pub", &accounts.public),
             ("controllers.kubeconfig", &kubeconfig.to_string()),
@@ -297,10 +296,7 @@ impl ControlPlane {
 
     fn client(&self, identity: &Identity) -> Client {
         let mut config = self.config(&self.url);
-        let user = serde_yaml::to_value(serde_json::json!({
-            "client-certificate-data": base64(identity.certificate.as_bytes()),
-            "client-key-data": base64(identity.key.as_bytes()),
-        }));
+        let user = serde_yaml::to_value(credentials(identity));
         config.auth_info = user.and_then(serde_yaml::from_value::<AuthInfo>).unwrap();
         // What a test sees is what the server said.
         config.default_retry = false;
@@ -313,14 +309,6 @@ impl ControlPlane {
         config.root_cert = Some(vec![self.authority.der.clone()]);
         config
     }
-}
-
-fn base64(bytes: &[u8]) -> String {
-    serde_json::to_value(k8s_openapi::ByteString(bytes.to_vec()))
-        .unwrap()
-        .as_str()
-        .unwrap()
-        .to_owned()
 }
 
 /// Applies an object of whatever kind, by its own words.

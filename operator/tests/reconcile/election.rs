@@ -7,17 +7,10 @@ use kube::Api;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use crate::{
-    call::Call,
-    instance::Instance,
-    plant::Plant,
-    proxy::Proxy,
-    wait::{QUIET, eventually},
-    wire::Line,
-};
+use crate::{call::Call, instance::Instance, plant::Plant, wait::QUIET, wire::Line};
 
 /// The holder of the operators' Lease; empty if there is none.
-async fn holder(plant: &Plant) -> String {
+pub async fn holder(plant: &Plant) -> String {
     let api: Api<Lease> = Api::namespaced(plant.client.clone(), &plant.namespace);
     let lease = api.get_opt("azure-iot-hub-operator").await.unwrap();
     let spec = lease.and_then(|lease| lease.spec);
@@ -25,41 +18,19 @@ async fn holder(plant: &Plant) -> String {
         .unwrap_or_default()
 }
 
-/// Whether an operator says that it leads.
-async fn leads(operator: &Instance) -> bool {
-    operator.metric("leader_election_master_status", "").await > 0.0
-}
-
 /// An operator that leads, and one that stands by.
 async fn two(plant: &Plant) -> (Instance, Instance) {
     let first = plant.candidate().await;
-    eventually("the first operator leads", async || {
-        leads(&first)
-            .await
-            .then_some(())
-            .ok_or("it does not".to_owned())
-    })
-    .await;
+    first.probe.leads("the first operator leads").await;
     let second = plant.candidate().await;
-    assert!(!leads(&second).await, "broken: one leads");
+    assert!(!second.probe.leading().await, "broken: one leads");
     (first, second)
-}
-
-/// Writes of anything but the Lease.
-fn writes(proxy: &Proxy) -> usize {
-    proxy.count(|call: &Call| call.writes() && call.resource != "leases")
 }
 
 /// Waits until the other operator leads; after how long.
 async fn taken_over(plant: &Plant, operator: &Instance) -> Duration {
     let begun = Instant::now();
-    eventually("the other operator leads", async || {
-        leads(operator)
-            .await
-            .then_some(())
-            .ok_or("it does not".to_owned())
-    })
-    .await;
+    operator.probe.leads("the other operator leads").await;
     let took = begun.elapsed();
     println!("taken over after {took:.1?} by {}", holder(plant).await);
     took
@@ -75,15 +46,15 @@ async fn q3_of_two_operators_in_a_steady_state_neither_writes_children() {
     plant.bound("a new connector becomes ready").await;
     // The last event follows the last status.
     sleep(Duration::from_secs(2)).await;
-    let (before, written) = (plant.versions().await, writes(&first.proxy));
+    let (before, written) = (plant.versions().await, first.proxy.writes());
     sleep(QUIET).await;
     assert_eq!(
-        writes(&first.proxy),
+        first.proxy.writes(),
         written,
         "broken: a steady state is not written"
     );
     assert_eq!(
-        second.proxy.writes(),
+        second.proxy.count(Call::writes),
         0,
         "broken: who stands by writes nothing, not even the Lease"
     );
@@ -141,7 +112,7 @@ async fn e3_a_leader_that_is_cut_off_stops_before_another_may_begin() {
     first.proxy.line(Line::Mute);
     let cut = Instant::now();
     let mut stopped = None;
-    while !leads(&second).await {
+    while !second.probe.leading().await {
         if stopped.is_none() && first.ended() {
             stopped = Some(cut.elapsed());
         }

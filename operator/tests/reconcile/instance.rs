@@ -1,7 +1,5 @@
 //! An operator that runs in this process, by its own `run`.
 
-use std::net::SocketAddr;
-
 use clap::Parser;
 use kube::Client;
 use operator::{
@@ -9,19 +7,15 @@ use operator::{
     client,
     run::{self, RunError},
 };
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-    task::JoinHandle,
-};
+use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::{control_plane::ControlPlane, proxy::Proxy, wait::eventually};
+use crate::{control_plane::ControlPlane, probe::Probe, proxy::Proxy};
 
 /// A running operator and its way to the API server.
 pub struct Instance {
     pub proxy: Proxy,
-    address: SocketAddr,
+    pub probe: Probe,
     stop: CancellationToken,
     task: JoinHandle<Result<(), RunError>>,
     namespaces: Vec<String>,
@@ -73,7 +67,7 @@ impl Instance {
         more: &[String],
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let probe = Probe(listener.local_addr().unwrap());
         let mut words = vec!["operator".to_owned()];
         words.extend(
             namespaces
@@ -94,7 +88,7 @@ impl Instance {
         let task = tokio::spawn(run::run_with(client, listener, args, stopped));
         Self {
             proxy,
-            address,
+            probe,
             stop,
             task,
             namespaces: namespaces.to_vec(),
@@ -110,13 +104,7 @@ impl Instance {
 
     /// Waits until the operator says that it knows the cluster.
     pub async fn ready(self) -> Self {
-        eventually("an operator becomes ready", async || {
-            match self.get("/readyz").await {
-                (200, _) => Ok(()),
-                (_, why) => Err(why),
-            }
-        })
-        .await;
+        self.probe.ready().await;
         self
     }
 
@@ -144,34 +132,11 @@ impl Instance {
     /// The sum of a metric over all its labels that contain `with`. The name is whole, or one of the operator's
     /// own without its prefix.
     pub async fn metric(&self, name: &str, with: &str) -> f64 {
-        let (_, text) = self.get("/metrics").await;
-        text.lines()
-            .filter(|line| {
-                let own = line.strip_prefix("azureiothub_operator_");
-                own.unwrap_or(line).starts_with(name)
-            })
-            .filter(|line| line.contains(with))
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-            .sum()
+        self.probe.metric(name, with).await
     }
 
     /// What it answers on its port.
     pub async fn get(&self, path: &str) -> (u16, String) {
-        let answer = async {
-            let mut stream = TcpStream::connect(self.address).await?;
-            let request = format!("GET {path} HTTP/1.0\r\nHost: operator\r\n\r\n");
-            stream.write_all(request.as_bytes()).await?;
-            let mut text = String::new();
-            stream.read_to_string(&mut text).await?;
-            Ok::<_, std::io::Error>(text)
-        };
-        match answer.await {
-            Ok(text) => {
-                let code = text.split(' ').nth(1).and_then(|code| code.parse().ok());
-                let body = text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
-                (code.unwrap_or(0), body.unwrap_or_default())
-            }
-            Err(error) => (0, error.to_string()),
-        }
+        self.probe.get(path).await
     }
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::{
     plant::Plant,
+    proxy::Proxy,
     wait::{long_form, quiet, within},
     wire::Line,
 };
@@ -12,6 +13,27 @@ use crate::{
 const BACK: Duration = Duration::from_secs(30);
 /// The watches of one operator over one namespace.
 const WATCHES: usize = 12;
+
+/// Waits until each watch is back, as the requests after the first `before` tell; after how long.
+pub async fn watches_back(proxy: &Proxy, before: usize) -> Duration {
+    let begun = Instant::now();
+    within(BACK, "each watch is back after an outage", async || {
+        let seen = proxy.seen();
+        let back: std::collections::BTreeSet<_> = seen[before..]
+            .iter()
+            .filter(|seen| seen.call.verb == "watch")
+            .map(|seen| seen.call.resource.clone())
+            .collect();
+        // Secrets and ConfigMaps; ConfigMaps are watched twice.
+        if back.len() == WATCHES - 1 {
+            Ok(())
+        } else {
+            Err(format!("{back:?}"))
+        }
+    })
+    .await;
+    begun.elapsed()
+}
 
 /// An outage of this length; then each watch must be back, and a change must be answered.
 async fn outage(id: &str, line: Line, length: Duration) {
@@ -32,22 +54,7 @@ async fn outage(id: &str, line: Line, length: Duration) {
     let before = operator.proxy.seen().len();
     operator.proxy.line(Line::Open);
     let healed = Instant::now();
-    within(BACK, "each watch is back after an outage", async || {
-        let seen = operator.proxy.seen();
-        let back: std::collections::BTreeSet<_> = seen[before..]
-            .iter()
-            .filter(|seen| seen.call.verb == "watch")
-            .map(|seen| seen.call.resource.clone())
-            .collect();
-        // Secrets and ConfigMaps; ConfigMaps are watched twice.
-        if back.len() == WATCHES - 1 {
-            Ok(())
-        } else {
-            Err(format!("{back:?}"))
-        }
-    })
-    .await;
-    let watching = healed.elapsed();
+    let watching = watches_back(&operator.proxy, before).await;
     within(
         BACK.saturating_sub(watching),
         "a change during an outage is answered after it",

@@ -18,7 +18,7 @@ use crate::{
     control_plane::{self, ControlPlane},
     instance::Instance,
     invariant::Invariants,
-    pods,
+    pods::Kubelet,
     proxy::Proxy,
     snapshot::{Snapshot, plain},
     wait::{eventually, rarely},
@@ -33,6 +33,7 @@ pub struct Plant {
     pub namespace: String,
     /// The administrator's.
     pub client: Client,
+    pub kubelet: Kubelet,
     _invariants: Invariants,
 }
 
@@ -45,6 +46,7 @@ impl Plant {
             plane,
             namespace: namespace.to_owned(),
             _invariants: Invariants::watch(client.clone(), namespace),
+            kubelet: Kubelet::start(client.clone(), namespace),
             client,
         };
         plant
@@ -55,7 +57,6 @@ impl Plant {
             .secret("factory-hub", &[("service", "s1"), ("events", "e1")])
             .await;
         plant.secret("factory-thingworx", &[("appKey", "k1")]).await;
-        pods::run(plant.client.clone(), namespace);
         Some(plant)
     }
 

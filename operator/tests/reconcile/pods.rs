@@ -2,111 +2,229 @@
 
 use connector_config::{MemberReport, Phase, annotation, label};
 use futures::StreamExt;
-use k8s_openapi::api::{coordination::v1::Lease, core::v1::Pod};
+use k8s_openapi::api::{
+    coordination::v1::Lease,
+    core::v1::{ConfigMap, Pod},
+};
 use kube::{
     Api, Client,
-    api::{Patch, PatchParams},
+    api::{ListParams, Patch, PatchParams},
     runtime::watcher::{self, Event, watcher},
 };
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::sync::watch;
 
-/// Pods of images that begin like this do not run by themselves.
+/// An image that no registry has: pods of it never run.
+pub const NO_SUCH_IMAGE: &str = "registry.invalid/connector:none";
+
+/// Pods of images that begin like this run only when they are released.
 pub const HELD: &str = "held";
 
-/// Runs the pods of this namespace from now on, as soon as they are made, but not those of [`HELD`] images.
-pub fn run(client: Client, namespace: &str) {
-    run_those(client, namespace, |pod| {
-        let spec = pod.spec.as_ref();
-        let images = spec
-            .into_iter()
-            .flat_map(|spec| &spec.containers)
-            .filter_map(|container| container.image.as_deref());
-        images.into_iter().all(|image| !image.starts_with(HELD))
-    });
+/// What becomes of the pods of a namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// All become ready, but not those of [`HELD`] images.
+    Ready,
+    /// Those become ready as well.
+    Released,
+    /// All run, and none is ready: what they need is down.
+    Unready,
+    /// New ones stay pending; the others are left as they are.
+    Pending,
 }
 
-/// Runs all pods of this namespace from now on.
-pub fn run_all(client: Client, namespace: &str) {
-    run_those(client, namespace, |_| true);
-}
+/// The kubelet of a namespace; it works as long as this lives.
+pub struct Kubelet(watch::Sender<Fate>);
 
-fn run_those(client: Client, namespace: &str, which: fn(&Pod) -> bool) {
-    let namespace = namespace.to_owned();
-    let ours = watcher::Config::default().labels(&format!("{}={}", label::NAME, label::NAME_VALUE));
-    let api: Api<Pod> = Api::namespaced(client.clone(), &namespace);
-    tokio::spawn(async move {
-        let mut events = std::pin::pin!(watcher(api.clone(), ours));
-        while let Some(event) = events.next().await {
-            let Ok(Event::Apply(pod) | Event::InitApply(pod)) = event else {
-                continue;
-            };
-            let status = pod.status.as_ref();
-            let runs = status.is_some_and(|status| status.phase.as_deref() == Some("Running"));
-            if pod.metadata.deletion_timestamp.is_none() && !runs && which(&pod) {
-                // A pod that has gone meanwhile, or a namespace that goes, is no matter.
-                let _ = report(&client, &namespace, &pod).await;
-                let _ = start(&api, &pod).await;
+impl Kubelet {
+    /// Runs the pods of this namespace from now on, as soon as they are made.
+    pub fn start(client: Client, namespace: &str) -> Self {
+        let (sender, mut fate) = watch::channel(Fate::Ready);
+        let worker = Worker {
+            api: Api::namespaced(client.clone(), namespace),
+            client,
+            namespace: namespace.to_owned(),
+        };
+        tokio::spawn(async move {
+            let mut events = std::pin::pin!(watcher(
+                worker.api.clone(),
+                watcher::Config::default().labels(&ours())
+            ));
+            loop {
+                let pods = tokio::select! {
+                    event = events.next() => match event {
+                        Some(Ok(Event::Apply(pod) | Event::InitApply(pod))) => vec![pod],
+                        Some(_) => continue,
+                        None => return,
+                    },
+                    changed = fate.changed() => match changed {
+                        Ok(()) => worker.all().await,
+                        Err(_) => return,
+                    },
+                };
+                let fate = *fate.borrow();
+                for pod in &pods {
+                    // A pod that has gone meanwhile, or a namespace that goes, is no matter.
+                    let _ = worker.treat(pod, fate).await;
+                }
             }
-        }
-    });
-}
+        });
+        Self(sender)
+    }
 
-async fn start(api: &Api<Pod>, pod: &Pod) -> kube::Result<()> {
-    let since = pod.metadata.creation_timestamp.clone();
-    let status = json!({ "status": {
-        "phase": "Running",
-        "conditions": [
-            {"type": "Ready", "status": "True", "lastTransitionTime": since},
-            {"type": "ContainersReady", "status": "True", "lastTransitionTime": since},
-        ],
-    }});
-    let name = pod.metadata.name.clone().unwrap_or_default();
-    api.patch_status(&name, &PatchParams::default(), &Patch::Merge(&status))
-        .await?;
-    Ok(())
-}
-
-async fn report(client: &Client, namespace: &str, pod: &Pod) -> kube::Result<()> {
-    let labels = pod.metadata.labels.clone().unwrap_or_default();
-    let Some(connector) = labels.get(label::INSTANCE) else {
-        return Ok(());
-    };
-    let Some(uid) = owner(client, namespace, connector).await? else {
-        return Ok(());
-    };
-    let name = pod.metadata.name.clone().unwrap_or_default();
-    let report = running(&name);
-    let lease: Lease = serde_json::from_value(json!({
-        "metadata": {
-            "name": format!("{name}-1"),
-            "labels": {
-                label::NAME: label::NAME_VALUE,
-                label::COMPONENT: label::COMPONENT_MEMBER,
-                label::INSTANCE: connector,
-            },
-            "annotations": {
-                annotation::CONNECTOR_UID: uid,
-                annotation::REPORT: serde_json::to_string(&report).unwrap(),
-            },
-            "ownerReferences": [{
-                "apiVersion": "v1", "kind": "Pod", "name": name, "uid": pod.metadata.uid,
-            }],
-        },
-    }))
-    .unwrap();
-    let api: Api<Lease> = Api::namespaced(client.clone(), namespace);
-    match api.create(&Default::default(), &lease).await {
-        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
-        other => other.map(drop),
+    /// What becomes of pods from now on, also of those that are there.
+    pub fn makes(&self, fate: Fate) {
+        self.0.send_replace(fate);
     }
 }
 
-async fn owner(client: &Client, namespace: &str, name: &str) -> kube::Result<Option<String>> {
-    let api: Api<operator::api::AzureIotHubConnector> = Api::namespaced(client.clone(), namespace);
-    Ok(api
-        .get_metadata_opt(name)
-        .await?
-        .and_then(|found| found.metadata.uid))
+fn ours() -> String {
+    format!("{}={}", label::NAME, label::NAME_VALUE)
+}
+
+/// Whether a pod is ready, and stays.
+pub fn serves(pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_none() && ready(pod) == Some(true)
+}
+
+/// What a pod says of itself; `None` as long as it does not run.
+fn ready(pod: &Pod) -> Option<bool> {
+    let status = pod.status.as_ref()?;
+    let mut conditions = status.conditions.iter().flatten();
+    let condition = conditions.find(|condition| condition.type_ == "Ready")?;
+    Some(condition.status == "True")
+}
+
+struct Worker {
+    client: Client,
+    api: Api<Pod>,
+    namespace: String,
+}
+
+impl Worker {
+    async fn all(&self) -> Vec<Pod> {
+        let found = self.api.list(&ListParams::default().labels(&ours())).await;
+        found.map(|list| list.items).unwrap_or_default()
+    }
+
+    async fn treat(&self, pod: &Pod, fate: Fate) -> kube::Result<()> {
+        if pod.metadata.deletion_timestamp.is_some() {
+            return Ok(());
+        }
+        let is = ready(pod);
+        let wanted = match fate {
+            Fate::Pending => return Ok(()),
+            Fate::Ready if image(pod).starts_with(HELD) => return Ok(()),
+            Fate::Ready | Fate::Released => true,
+            Fate::Unready => false,
+        };
+        if is == Some(wanted) {
+            return Ok(());
+        }
+        if image(pod) == NO_SUCH_IMAGE {
+            let waits = pod
+                .status
+                .as_ref()
+                .and_then(|s| s.container_statuses.as_ref());
+            return match waits {
+                Some(_) => Ok(()),
+                None => self.say(pod, &cannot_pull()).await,
+            };
+        }
+        if is.is_none() {
+            if !self.mounts(pod).await? {
+                return Ok(());
+            }
+            self.report(pod).await?;
+        }
+        let status = if wanted { "True" } else { "False" };
+        let since = &pod.metadata.creation_timestamp;
+        let conditions = ["Ready", "ContainersReady"]
+            .map(|kind| json!({"type": kind, "status": status, "lastTransitionTime": since}));
+        self.say(pod, &json!({"phase": "Running", "conditions": conditions}))
+            .await
+    }
+
+    async fn say(&self, pod: &Pod, status: &Value) -> kube::Result<()> {
+        let name = pod.metadata.name.clone().unwrap_or_default();
+        let patch = Patch::Merge(json!({ "status": status }));
+        self.api
+            .patch_status(&name, &PatchParams::default(), &patch)
+            .await
+            .map(drop)
+    }
+
+    /// Whether all `ConfigMap`s are there that the pod mounts: a kubelet starts nothing before.
+    async fn mounts(&self, pod: &Pod) -> kube::Result<bool> {
+        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.namespace);
+        let volumes = pod.spec.as_ref().and_then(|spec| spec.volumes.as_ref());
+        for volume in volumes.into_iter().flatten() {
+            if let Some(source) = &volume.config_map
+                && api.get_metadata_opt(&source.name).await?.is_none()
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn report(&self, pod: &Pod) -> kube::Result<()> {
+        let labels = pod.metadata.labels.clone().unwrap_or_default();
+        let Some(connector) = labels.get(label::INSTANCE) else {
+            return Ok(());
+        };
+        let Some(uid) = self.owner(connector).await? else {
+            return Ok(());
+        };
+        let name = pod.metadata.name.clone().unwrap_or_default();
+        let report = running(&name);
+        let lease: Lease = serde_json::from_value(json!({
+            "metadata": {
+                "name": format!("{name}-1"),
+                "labels": {
+                    label::NAME: label::NAME_VALUE,
+                    label::COMPONENT: label::COMPONENT_MEMBER,
+                    label::INSTANCE: connector,
+                },
+                "annotations": {
+                    annotation::CONNECTOR_UID: uid,
+                    annotation::REPORT: serde_json::to_string(&report).unwrap(),
+                },
+                "ownerReferences": [{
+                    "apiVersion": "v1", "kind": "Pod", "name": name, "uid": pod.metadata.uid,
+                }],
+            },
+        }))
+        .unwrap();
+        let api: Api<Lease> = Api::namespaced(self.client.clone(), &self.namespace);
+        match api.create(&Default::default(), &lease).await {
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    async fn owner(&self, name: &str) -> kube::Result<Option<String>> {
+        let api: Api<operator::api::AzureIotHubConnector> =
+            Api::namespaced(self.client.clone(), &self.namespace);
+        Ok(api
+            .get_metadata_opt(name)
+            .await?
+            .and_then(|found| found.metadata.uid))
+    }
+}
+
+fn image(pod: &Pod) -> &str {
+    let spec = pod.spec.as_ref();
+    let container = spec.and_then(|spec| spec.containers.first());
+    let image = container.and_then(|container| container.image.as_deref());
+    image.unwrap_or_default()
+}
+
+fn cannot_pull() -> Value {
+    json!({"phase": "Pending", "containerStatuses": [{
+        "name": "connector", "image": NO_SUCH_IMAGE, "imageID": "", "ready": false, "restartCount": 0,
+        "state": {"waiting": {"reason": "ImagePullBackOff"}},
+    }]})
 }
 
 /// What a member says that is bound and reads nothing yet.

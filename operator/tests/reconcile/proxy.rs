@@ -154,7 +154,7 @@ impl Proxy {
         lock(&self.inner).seen.clone()
     }
 
-    /// How many requests so far changed something, or tried to.
+    /// How many requests so far changed something, or tried to; without the election's.
     pub fn writes(&self) -> usize {
         lock(&self.inner).writes
     }
@@ -213,7 +213,7 @@ impl Inner {
     /// Writes the request down and asks the rule.
     fn note(&self, call: &mut Call) -> (usize, Option<Fault>) {
         let mut state = lock(self);
-        if call.writes() {
+        if call.writes() && !call.elects() {
             state.writes += 1;
             call.write = Some(state.writes);
         }

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::rbac::v1::ClusterRole;
+use k8s_openapi::api::{policy::v1::PodDisruptionBudget, rbac::v1::ClusterRole};
 use kube::Api;
 use operator::desired::ChildKind;
 use serde_json::json;
 
 use crate::{
+    instance::Instance,
     plant::{Plant, condition},
     wait::{eventually, quiet},
 };
@@ -101,5 +102,59 @@ async fn r7_a_right_that_is_taken_stops_no_more_than_it_must() {
         },
     )
     .await;
+    quiet(&operator.proxy, "after a right was given back").await;
+}
+
+#[tokio::test]
+async fn r7_a_restart_without_a_right_to_list_touches_nothing_until_it_is_back() {
+    let Some(plant) = Plant::new("r7-restart").await else {
+        return;
+    };
+    let operator = plant.operator().await;
+    plant.connect(1).await;
+    plant.bound("a new connector becomes ready").await;
+    quiet(&operator.proxy, "in a steady state").await;
+    let before = plant.versions().await;
+    let role = role_without(&plant, "poddisruptionbudgets").await;
+    plant.allow(&role).await;
+    // A right that is taken is not taken at once.
+    eventually("the right is taken", async || {
+        let asked = plant.plane.client_of(&plant.user());
+        let api: Api<PodDisruptionBudget> = Api::namespaced(asked, &plant.namespace);
+        match api.list(&Default::default()).await {
+            Err(kube::Error::Api(status)) if status.code == 403 => Ok(()),
+            other => Err(format!("{:?}", other.map(drop))),
+        }
+    })
+    .await;
+    let proxy = operator.crash().await;
+    let writes = proxy.writes();
+    let namespaces = std::slice::from_ref(&plant.namespace);
+    let operator = Instance::behind(proxy, plant.plane, namespaces).await;
+    plant
+        .change(json!({"replicas": 2, "thingworx": {"pipes": 2}}))
+        .await;
+    let says = "not listed yet: PodDisruptionBudget";
+    eventually("the kind that cannot be listed is named", async || {
+        let (code, text) = operator.get("/readyz").await;
+        let named = code == 503 && text.starts_with(says) && !text.contains(',');
+        named.then_some(()).ok_or(text)
+    })
+    .await;
+    quiet(&operator.proxy, "while a kind cannot be listed").await;
+    assert_eq!(
+        (operator.proxy.writes(), plant.versions().await),
+        (writes, before),
+        "broken: nothing is deleted or rolled by one who does not know all"
+    );
+    assert_eq!(
+        operator.get("/livez").await.0,
+        200,
+        "broken: another restart would not help"
+    );
+    plant.allow("operator-azure-iot-hub-connector").await;
+    plant
+        .bound("a right given back is found without another restart")
+        .await;
     quiet(&operator.proxy, "after a right was given back").await;
 }

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     plant::{Plant, condition},
-    pods,
+    pods::Fate,
     wait::{eventually, quiet_for, rarely},
 };
 
@@ -158,7 +158,7 @@ async fn z4_an_upgrade_replaces_the_pods_of_a_few_connectors_at_a_time() {
     let operator = operator.restart(plant.plane).await.ready().await;
     stays_at(&plant, "a restart begins no more", "held:2", LIMIT).await;
 
-    pods::run_all(plant.client.clone(), &plant.namespace);
+    plant.kubelet.makes(Fate::Released);
     let mut most = 0;
     rarely("all connectors have their turn", async || {
         most = most.max(replacing(&plant).await);

@@ -180,6 +180,66 @@ async fn s2_an_invalid_spec_keeps_the_good_pods_and_a_valid_one_heals() {
     quiet(&operator.proxy, "after an invalid spec was mended").await;
 }
 
+#[tokio::test]
+async fn s2_a_group_of_null_renders_nothing_however_it_is_written() {
+    let Some(plant) = Plant::new("s2-null").await else {
+        return;
+    };
+    let operator = plant.operator().await;
+    plant
+        .create("created", |spec| spec["routingGroup"] = Value::Null)
+        .await;
+    let mut object = example("minimal");
+    object["metadata"] = json!({"name": "applied"});
+    object["spec"]["routingGroup"] = Value::Null;
+    let params = PatchParams::apply("somebody");
+    let applied = plant
+        .untyped()
+        .patch("applied", &params, &Patch::Apply(&object))
+        .await;
+    applied.unwrap();
+    for name in ["created", "applied"] {
+        eventually(
+            &format!("a group of null is refused when {name}"),
+            async || {
+                let is = crate::plant::condition(&plant.status_of(name).await, "ConfigValid");
+                match &*is {
+                    "False RoutingGroupNull" => Ok(()),
+                    _ => Err(is),
+                }
+            },
+        )
+        .await;
+    }
+    quiet(&operator.proxy, "for a group of null").await;
+    for name in ["created", "applied"] {
+        let children = plant.objects(name).await;
+        assert!(
+            children.is_empty(),
+            "broken: nothing is rendered for a group of null"
+        );
+    }
+    // Without the field the hub's Thing names the group.
+    object["spec"]
+        .as_object_mut()
+        .unwrap()
+        .remove("routingGroup");
+    let force = PatchParams::apply("somebody").force();
+    let applied = plant
+        .untyped()
+        .patch("applied", &force, &Patch::Apply(&object))
+        .await;
+    applied.unwrap();
+    eventually("a group that is left out is none of null", async || {
+        let is = crate::plant::condition(&plant.status_of("applied").await, "Ready");
+        match &*is {
+            "True AllMembersBound" => Ok(()),
+            _ => Err(is),
+        }
+    })
+    .await;
+}
+
 /// Specs of a walk.
 const STEPS: usize = 20;
 

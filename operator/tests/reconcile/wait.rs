@@ -85,7 +85,7 @@ pub async fn quiet_for(time: Duration, proxy: &Proxy, when: &str) {
     let after = proxy.seen();
     let written: Vec<_> = after[before..]
         .iter()
-        .filter(|seen| seen.call.writes())
+        .filter(|seen| seen.call.writes() && !seen.call.elects())
         .map(|seen| {
             format!(
                 "{} {} {}",
