@@ -21,7 +21,7 @@ pub struct Identity {
     pub pod_template_hash: String,
     /// Digest of the settings that the pod was rolled out with.
     pub settings_digest: String,
-    /// Digest of the secrets that the pod was rolled out with.
+    /// Digest of the secrets: those in the pod's files, or those that it was rolled out with.
     pub secret_digest: String,
     /// Tells this start from earlier ones of the same pod.
     nonce: String,

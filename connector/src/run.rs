@@ -81,7 +81,12 @@ pub async fn run(
     args: &Args,
     stop: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
-    let identity = Identity::from_env();
+    let mut identity = Identity::from_env();
+    match settings.secret_digest() {
+        Ok(Some(digest)) => identity.secret_digest = digest,
+        // No resource, or what cannot be read, which whoever needs it reports: what the pod was given says.
+        Ok(None) | Err(_) => {}
+    }
     let metrics = Metrics::new().map_err(|error| RunError::System(error.to_string()))?;
     let reporter = Reporter::new(&identity);
     // Ends the last: the admin port, the nodes, the member's Lease.

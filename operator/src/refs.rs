@@ -2,13 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use connector_config::{BlobContainer, DeadLetter, IotHub, Thingworx};
-use hmac::{Hmac, Mac};
-use sha2::Sha256;
+use connector_config::{BlobContainer, DeadLetter, IotHub, Thingworx, secret_digest};
 
 use crate::{
     api::{CertificateSource, KeyRef, SecretSource, condition::Reason},
-    desired::hex,
     store::ObjectKey,
 };
 
@@ -118,18 +115,8 @@ impl SecretDigest {
     /// equal secrets of two connectors do not show as equal.
     #[must_use]
     pub fn of<'a>(uid: &str, values: impl Iterator<Item = (&'a Reference, &'a [u8])>) -> Self {
-        // HMAC takes keys of any length.
-        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(uid.as_bytes()) else {
-            return Self(String::new());
-        };
-        for (reference, value) in values {
-            // Lengths keep apart what would run together.
-            for part in [reference.field.as_bytes(), value] {
-                mac.update(&(part.len() as u64).to_be_bytes());
-                mac.update(part);
-            }
-        }
-        Self(hex(&mac.finalize().into_bytes()[..16]))
+        let values = values.map(|(reference, value)| (reference.field, value));
+        Self(secret_digest(uid, values))
     }
 }
 

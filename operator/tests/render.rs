@@ -8,7 +8,7 @@ mod golden;
 use golden::{golden, resource, root};
 use operator::{
     api::{PullPolicy, Validated, validate},
-    desired::{Child, ChildKind, Defaults, Owner, desired},
+    desired::{Child, ChildKind, Defaults, Owner, desired, settings},
     refs::{SecretDigest, references},
 };
 
@@ -89,6 +89,19 @@ fn what_is_mounted_is_what_is_referred_to() {
         mounted.sort();
         referred.sort();
         assert_eq!(mounted, referred, "{example}");
+    }
+}
+
+/// A pod finds out by the same digest whether it has the secrets that it was rolled out with.
+#[test]
+fn a_pod_digests_the_same_fields_in_the_same_order() {
+    for example in ["minimal", "full", "azure-blob"] {
+        let (owner, spec) = spec(example);
+        let settings = settings(&owner, &spec);
+        let found: Vec<_> = settings.secrets().iter().map(|(field, _)| *field).collect();
+        let references = references(&spec.thingworx, &spec.iot_hub, spec.checkpoints.blobs());
+        let referred: Vec<_> = references.iter().map(|found| found.field).collect();
+        assert_eq!(found, referred, "{example}");
     }
 }
 

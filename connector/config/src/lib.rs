@@ -13,6 +13,7 @@ mod load;
 mod member;
 mod messages;
 mod name;
+mod secret;
 mod source;
 mod store;
 mod thingworx;
@@ -26,6 +27,7 @@ pub use load::{LoadError, Settings, load, parse};
 pub use member::{MemberReport, Phase, ReportClass};
 pub use messages::{Messages, ValueTime};
 pub use name::{InvalidName, RoutingGroup, ThingName};
+pub use secret::secret_digest;
 pub use source::{File, digest8};
 pub use store::{BlobContainer, BlobStore, Checkpoints, FileStore, KubernetesStore};
 pub use thingworx::{

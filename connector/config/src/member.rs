@@ -35,7 +35,8 @@ pub struct MemberReport {
     pub partitions_total: Option<u32>,
     /// Digest of the settings the member runs with.
     pub settings_digest: String,
-    /// Keyed digest of the secrets the member was rolled out with.
+    /// Keyed digest of the secrets as the member found them when it started. A node may mount them a while after
+    /// they were changed, so it can be another than the pod was rolled out with.
     #[serde(default)]
     pub secret_digest: String,
     /// `pod-template-hash` of the member's pod; empty outside Kubernetes.
