@@ -11,14 +11,16 @@
 //! | `GET /receipts` | `after`, `limit` | `{"receipts": […], "next"}`; `next` is the next `after` |
 //! | `POST /load` | a [`Load`] | `{"appended"}`, once all of it is in the stream |
 //! | `POST /faults` | a [`Fault`] | 204 |
+//! | `GET /operations` | | per [`Operation`](crate::operation::Operation): `{"accepted", "refused", "lost"}` since the start |
+//! | `PUT /limits` | [`Limits`], or null for none | 204 |
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, Query, State},
     http::StatusCode,
-    routing::{get, post},
+    routing::{get, post, put},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -29,6 +31,8 @@ use crate::{
     identity::Identity,
     load::{BadLoad, Load},
     log::{Last, PartitionView, ReaderView},
+    meter::{Count, Limits},
+    operation::Operation,
     refusal::Refusal,
 };
 
@@ -50,6 +54,8 @@ pub fn router(hub: Arc<Hub>) -> Router {
         .route("/receipts", get(receipts))
         .route("/load", post(load))
         .route("/faults", post(fault))
+        .route("/operations", get(operations))
+        .route("/limits", put(limits))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(hub)
 }
@@ -195,6 +201,15 @@ async fn load(
 async fn fault(State(hub): Shared, Json(fault): Json<Fault>) -> StatusCode {
     tracing::info!(?fault, "a test asks for a fault");
     hub.inject(&fault);
+    StatusCode::NO_CONTENT
+}
+
+async fn operations(State(hub): Shared) -> Json<BTreeMap<Operation, Count>> {
+    Json(hub.meter.counts())
+}
+
+async fn limits(State(hub): Shared, Json(limits): Json<Option<Limits>>) -> StatusCode {
+    hub.meter.limit(limits.as_ref());
     StatusCode::NO_CONTENT
 }
 

@@ -20,7 +20,9 @@ pub mod identity;
 mod listen;
 pub mod load;
 pub mod log;
+pub mod meter;
 mod mqtt;
+pub mod operation;
 pub mod policy;
 #[cfg(test)]
 mod probe;

@@ -59,9 +59,12 @@ fn is_version(text: &str) -> bool {
     date.parse::<jiff::civil::Date>().is_ok() && date.len() == "2021-04-12".len()
 }
 
-/// Source: Microsoft Learn, "IoT Hub permissions".
+/// Source: Microsoft Learn, "IoT Hub permissions"; of jobs "Schedule and broadcast jobs", which asks for
+/// the two rights of the registry.
 fn needed(method: &Method, path: &str) -> Right {
-    if !path.starts_with("/devices") || path.ends_with("/commands") {
+    let registry = ["/devices", "/jobs/", "/statistics/devices"];
+    let registry = registry.iter().any(|folder| path.starts_with(folder));
+    if !registry || path == "/devices/query" || path.ends_with("/commands") {
         Right::ServiceConnect
     } else if method == Method::GET || method == Method::HEAD {
         Right::RegistryRead
@@ -87,6 +90,13 @@ mod tests {
             needs(Method::DELETE, "/devices/d/commands"),
             Right::ServiceConnect
         );
+        assert_eq!(needs(Method::POST, "/devices/query"), Right::ServiceConnect);
+        assert_eq!(
+            needs(Method::GET, "/statistics/devices"),
+            Right::RegistryRead
+        );
+        assert_eq!(needs(Method::GET, "/jobs/v2/j"), Right::RegistryRead);
+        assert_eq!(needs(Method::PUT, "/jobs/v2/j"), Right::RegistryWrite);
         assert_eq!(needs(Method::GET, "/twins/d"), Right::ServiceConnect);
         assert_eq!(
             needs(Method::POST, "/twins/d/methods"),

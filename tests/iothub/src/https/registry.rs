@@ -208,6 +208,16 @@ pub(super) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// How many devices there are, and how many may connect.
+pub(super) async fn statistics(State(hub): State<Arc<Hub>>) -> Json<Value> {
+    let (all, enabled) = hub.count();
+    Json(json!({
+        "totalDeviceCount": all,
+        "enabledDeviceCount": enabled,
+        "disabledDeviceCount": all - enabled,
+    }))
+}
+
 /// Drops the cloud-to-device messages that wait for a device.
 pub(super) async fn purge(
     State(hub): State<Arc<Hub>>,

@@ -12,6 +12,7 @@ use tokio::{
 use crate::{
     c2d::{C2dMessage, MAX_BODY},
     identity::Identity,
+    operation::Operation,
     refusal::Refusal,
 };
 
@@ -59,8 +60,10 @@ impl Hub {
     /// [`Refusal::Throttled`].
     pub fn send_c2d(&self, identity: &Identity, message: C2dMessage) -> Result<(), Refusal> {
         if self.faults.throttles_c2d() {
+            self.meter.refused(Operation::C2d);
             return Err(Refusal::Throttled { retry_after: None });
         }
+        self.admit(Operation::C2d, 1.0)?;
         if message.body.len() > MAX_BODY {
             return Err(Refusal::TooLarge(format!(
                 "a cloud-to-device message has at most {MAX_BODY} bytes"

@@ -21,8 +21,11 @@ use tokio::sync::watch;
 use crate::{
     fault::{FaceName, Fault, Faults},
     identity::Identity,
+    meter::Meter,
+    operation::Operation,
     policy::Policies,
     receipt::Receipts,
+    refusal::Refusal,
 };
 
 pub use command::{MAX_METHOD_PAYLOAD, MethodAnswer, MethodRequest};
@@ -66,6 +69,8 @@ pub struct Hub {
     pub receipts: Receipts,
     /// Faults that are on.
     pub faults: Faults,
+    /// What services ask for.
+    pub meter: Meter,
     /// Who is connected.
     pub connections: Connections,
     endpoint: RwLock<Arc<Endpoint>>,
@@ -92,6 +97,7 @@ impl Hub {
             endpoint,
             receipts: Receipts::default(),
             faults: Faults::default(),
+            meter: Meter::default(),
             connections: Connections::default(),
             identities: Mutex::default(),
             pending: Mutex::default(),
@@ -153,6 +159,21 @@ impl Hub {
                 }
             }
         }
+    }
+
+    /// Lets an operation of that cost through, as faults and limits allow.
+    ///
+    /// # Errors
+    /// [`Refusal::Throttled`].
+    pub fn admit(&self, operation: Operation, cost: f64) -> Result<(), Refusal> {
+        if let Some(retry_after) = self.faults.throttles(operation) {
+            self.meter.refused(operation);
+            return Err(Refusal::Throttled { retry_after });
+        }
+        let admitted = self.meter.admit(operation, cost);
+        admitted.map_err(|seconds| Refusal::Throttled {
+            retry_after: Some(seconds),
+        })
     }
 
     /// The partition of that name, or all of them.

@@ -256,6 +256,18 @@ impl Hub {
             .collect()
     }
 
+    /// How many devices there are, and how many of them may connect.
+    #[must_use]
+    pub fn count(&self) -> (usize, usize) {
+        let identities = self.identities();
+        let devices = identities
+            .iter()
+            .filter(|(identity, _)| identity.module_id().is_none());
+        devices.fold((0, 0), |(all, enabled), (_, registered)| {
+            (all + 1, enabled + usize::from(registered.enabled))
+        })
+    }
+
     /// Where this identity's messages come from, for the annotations of its events.
     #[must_use]
     pub fn origin(&self, identity: &Identity, source: &str) -> Option<Arc<Origin>> {
