@@ -18,7 +18,11 @@ use crate::{
 pub(crate) fn closed_for(what: &str, error: &Error) -> HubError {
     let text = error.description.as_deref().unwrap_or_default();
     let name = condition(&error.condition);
-    let subject = Subject { what, id: "" };
+    let subject = Subject {
+        what,
+        id: "",
+        right: "ServiceConnect",
+    };
     let status = match name.as_str() {
         "amqp:unauthorized-access" => 401,
         "amqp:not-found" | "com.microsoft:iot-hub-not-found-error" => 404,

@@ -65,6 +65,7 @@ fn rejected_for(device: &str, error: &Error) -> HubError {
     let subject = Subject {
         what: MESSAGE,
         id: device,
+        right: "ServiceConnect",
     };
     let text = error.description.as_deref().unwrap_or_default();
     let name = condition(&error.condition);
@@ -208,7 +209,7 @@ mod tests {
                 AmqpError::UnauthorizedAccess.into(),
                 "no right",
                 HubError::Denied {
-                    what: "the message: no right".into(),
+                    what: "the message needs the right ServiceConnect: no right".into(),
                 },
             ),
             // What the text says is more than the condition.

@@ -1,0 +1,8 @@
+//! What the crate promises, against the stand-in hub on real sockets.
+
+#![allow(clippy::unwrap_used)]
+
+mod hub;
+mod refusals;
+mod registry;
+mod twins;
