@@ -12,11 +12,13 @@
 mod amqp;
 pub mod c2d;
 pub mod control;
+mod document;
 mod face;
 pub mod fault;
 mod https;
 pub mod hub;
 pub mod identity;
+pub mod job;
 mod listen;
 pub mod load;
 pub mod log;
@@ -26,6 +28,7 @@ pub mod operation;
 pub mod policy;
 #[cfg(test)]
 mod probe;
+pub mod query;
 pub mod receipt;
 pub mod refusal;
 pub mod sas;

@@ -85,6 +85,18 @@ pub fn quoted(text: &str) -> String {
     format!("'{escaped}'")
 }
 
+/// The hub says "argument invalid" of every mistake. Where all else is known to be right, it is the
+/// query's.
+pub(super) fn of_query(query: &str, error: HubError) -> HubError {
+    match error {
+        HubError::Refused { answer, .. } => HubError::BadQuery {
+            query: query.to_owned(),
+            answer,
+        },
+        error => error,
+    }
+}
+
 pub(super) fn page<T: DeserializeOwned>(
     answer: &Answer<'_>,
     subject: Subject<'_>,
@@ -123,14 +135,7 @@ impl HubRest {
         let body = json!({ "query": query });
         let request = which.apply(self.request_with(Method::POST, "/devices/query", &body))?;
         let found = self.exchange(request, subject, PAGE_MAX, page).await;
-        // The hub says "argument invalid" of every mistake; here it can only be the query's.
-        found.map_err(|error| match error {
-            HubError::Refused { answer, .. } => HubError::BadQuery {
-                query: query.to_owned(),
-                answer,
-            },
-            error => error,
-        })
+        found.map_err(|error| of_query(query, error))
     }
 
     /// Asks for a page of a list that is not asked for with the query language.

@@ -1,6 +1,6 @@
 //! A hub on free ports, and the ways to it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use iothub::{HubConnectionString, HubRest, HubRestSettings, HubTls};
 use iothub_standin::{
@@ -94,14 +94,14 @@ impl Hub {
         &self.running.hub
     }
 
-    pub fn fault(&self, fault: Fault) {
-        self.inside().inject(&fault);
+    pub fn fault(&self, fault: &Fault) {
+        self.inside().inject(fault);
     }
 
     /// Carries out, and answers nothing.
     pub fn lose(&self, operation: Operation) {
         let seconds = LONG;
-        self.fault(Fault::LoseAnswers { operation, seconds });
+        self.fault(&Fault::LoseAnswers { operation, seconds });
     }
 
     pub fn count(&self, operation: Operation) -> Count {
@@ -121,4 +121,19 @@ impl Hub {
     pub fn connect(&self, identity: &Identity) -> DeviceSession {
         self.inside().start_session(identity, true).unwrap()
     }
+}
+
+/// Waits until something is there.
+pub async fn eventually<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let looking = async {
+        loop {
+            match look().await {
+                Some(found) => return found,
+                None => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), looking)
+        .await
+        .unwrap()
 }

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod hub;
+mod jobs;
+mod queries;
 mod refusals;
 mod registry;
 mod twins;

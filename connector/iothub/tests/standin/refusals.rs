@@ -57,7 +57,7 @@ async fn a_throttle_says_how_long_to_wait_if_the_hub_does() {
     let hub = Hub::start().await;
     let rest = hub.owner();
     for seconds in [Some(7), None] {
-        hub.fault(Fault::ThrottleOperations {
+        hub.fault(&Fault::ThrottleOperations {
             operation: Operation::Registry,
             seconds: LONG,
             retry_after: seconds,
@@ -72,7 +72,7 @@ async fn a_throttle_says_how_long_to_wait_if_the_hub_does() {
     }
     let counted = hub.count(Operation::Registry);
     assert_eq!((counted.accepted, counted.refused), (0, 2));
-    hub.fault(Fault::Clear);
+    hub.fault(&Fault::Clear);
     assert!(rest.create_device("d").await.is_ok());
 }
 

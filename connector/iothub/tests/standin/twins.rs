@@ -9,11 +9,11 @@ use serde_json::{Map, Value, json};
 
 use crate::hub::Hub;
 
-fn object(value: Value) -> Option<Map<String, Value>> {
+fn object(value: &Value) -> Option<Map<String, Value>> {
     value.as_object().cloned()
 }
 
-fn desired(value: Value) -> TwinPatch {
+fn desired(value: &Value) -> TwinPatch {
     TwinPatch {
         desired: object(value),
         ..TwinPatch::default()
@@ -30,14 +30,14 @@ async fn tags_and_desired_properties_are_merged_and_nulls_delete() {
         patched.await.unwrap()
     };
     let first = patch(TwinPatch {
-        tags: object(json!({"site": "a", "old": 1})),
-        desired: object(json!({"rate": {"low": 1, "high": 2}})),
+        tags: object(&json!({"site": "a", "old": 1})),
+        desired: object(&json!({"rate": {"low": 1, "high": 2}})),
     })
     .await;
     assert_eq!(Value::Object(first.tags), json!({"site": "a", "old": 1}));
     let second = patch(TwinPatch {
-        tags: object(json!({"old": null})),
-        desired: object(json!({"rate": {"low": null}})),
+        tags: object(&json!({"old": null})),
+        desired: object(&json!({"rate": {"low": null}})),
     })
     .await;
     assert_eq!(Value::Object(second.tags), json!({"site": "a"}));
@@ -59,7 +59,7 @@ async fn devices_and_modules_that_listen_are_told_once() {
         };
         let mut session = hub.connect(&identity);
         session.subscribe(Subscription::Desired);
-        let patch = desired(json!({"rate": 5}));
+        let patch = desired(&json!({"rate": 5}));
         let patched = rest
             .patch_twin("d", module, &patch, &Condition::Exists)
             .await
@@ -79,7 +79,7 @@ async fn a_twin_that_somebody_else_has_changed_is_an_error_of_its_own() {
     hub.register("d", None);
     let rest = hub.owner();
     let change = async |value: i32, condition: Condition| {
-        let patch = desired(json!({ "rate": value }));
+        let patch = desired(&json!({ "rate": value }));
         rest.patch_twin("d", None, &patch, &condition).await
     };
     let read = change(1, Condition::Exists).await.unwrap();
@@ -101,7 +101,7 @@ async fn a_change_whose_answer_is_lost_is_made_once_and_said_to_be_unknown() {
     let hub = Hub::start().await;
     let identity = hub.register("d", None);
     hub.lose(Operation::TwinUpdates);
-    let patch = desired(json!({"rate": 1}));
+    let patch = desired(&json!({"rate": 1}));
     let rest = hub.owner();
     let patched = rest.patch_twin("d", None, &patch, &Condition::Exists);
     let error = patched.await.unwrap_err();
@@ -117,8 +117,8 @@ async fn what_is_too_large_is_refused_whole() {
     let hub = Hub::start().await;
     hub.register("d", None);
     let patch = TwinPatch {
-        tags: object(json!({"site": "a"})),
-        desired: object(json!({"text": "x".repeat(40 * 1024)})),
+        tags: object(&json!({"site": "a"})),
+        desired: object(&json!({"text": "x".repeat(40 * 1024)})),
     };
     let rest = hub.owner();
     let error = rest
@@ -134,7 +134,7 @@ async fn what_is_too_large_is_refused_whole() {
 async fn no_device_or_module_is_said_so() {
     let hub = Hub::start().await;
     hub.register("d", None);
-    let patch = desired(json!({}));
+    let patch = desired(&json!({}));
     for (device, module, id) in [("ghost", None, "ghost"), ("d", Some("ghost"), "d/ghost")] {
         let patched = hub
             .owner()

@@ -134,6 +134,10 @@ fn rejected(refusal: &Refusal) -> AmqpError {
         Refusal::Throttled { .. } => condition::SERVER_BUSY,
         Refusal::DeviceNotOnline(_)
         | Refusal::AlreadyExists(_)
+        | Refusal::JobNotFound(_)
+        | Refusal::JobAlreadyExists(_)
+        | Refusal::NotInThisState(_)
+        | Refusal::TooManyJobs
         | Refusal::Precondition { .. }
         | Refusal::DeviceTimeout => condition::INTERNAL_ERROR,
     };

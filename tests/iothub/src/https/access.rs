@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use axum::{
     extract::{Query, Request, State},
-    http::{Method, header::AUTHORIZATION},
+    http::{
+        Method, StatusCode,
+        header::{AUTHORIZATION, CONTENT_LENGTH, TRANSFER_ENCODING},
+    },
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -29,10 +32,23 @@ pub(super) async fn check(
     request: Request,
     next: Next,
 ) -> Response {
+    if without_length(&request) {
+        return (StatusCode::LENGTH_REQUIRED, "Length Required").into_response();
+    }
     match admit(&hub, &version, &request) {
         Ok(()) => next.run(request).await,
         Err(refusal) => Failure::from(refusal).into_response(),
     }
+}
+
+/// What would carry a body must say how long it is (azure-iot-sdk-java#124).
+fn without_length(request: &Request) -> bool {
+    let headers = request.headers();
+    let carries = matches!(
+        *request.method(),
+        Method::POST | Method::PUT | Method::PATCH
+    );
+    carries && !headers.contains_key(CONTENT_LENGTH) && !headers.contains_key(TRANSFER_ENCODING)
 }
 
 fn admit(hub: &Hub, version: &Version, request: &Request) -> Result<(), Refusal> {

@@ -6,8 +6,11 @@
 
 mod access;
 mod error;
+mod job;
 mod metered;
 mod method;
+mod page;
+mod query;
 mod registry;
 mod request;
 mod twin;
@@ -129,6 +132,7 @@ fn routes(hub: Arc<Hub>) -> Router {
     };
     Router::new()
         .route("/devices", get(registry::list))
+        .route("/devices/query", post(query::find))
         .route("/devices/{device}", identity())
         .route("/devices/{device}/modules", get(registry::modules))
         .route("/devices/{device}/modules/{module}", identity())
@@ -141,6 +145,9 @@ fn routes(hub: Arc<Hub>) -> Router {
             "/twins/{device}/modules/{module}/methods",
             post(method::invoke),
         )
+        .route("/jobs/v2/query", get(job::list))
+        .route("/jobs/v2/{id}", get(job::read).put(job::schedule))
+        .route("/jobs/v2/{id}/cancel", post(job::cancel))
         .fallback(error::no_such_operation)
         .method_not_allowed_fallback(error::no_such_operation)
         // The last is the first that a request meets.

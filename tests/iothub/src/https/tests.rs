@@ -324,8 +324,8 @@ async fn waiting_messages_can_be_purged() {
 async fn what_is_not_there_is_said_to_be_not_there() {
     let face = Face::new();
     for what in [
-        "POST /devices/query",
-        "GET /jobs/v2/1",
+        "POST /jobs/create",
+        "POST /devices",
         "PUT /twins/d",
         "GET /twins/d/methods",
     ] {

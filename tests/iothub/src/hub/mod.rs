@@ -4,8 +4,10 @@ mod access;
 mod command;
 mod connections;
 mod endpoint;
+mod job;
 mod registry;
 mod route;
+mod search;
 mod session;
 
 use std::{
@@ -21,6 +23,7 @@ use tokio::sync::watch;
 use crate::{
     fault::{FaceName, Fault, Faults},
     identity::Identity,
+    job::Jobs,
     meter::Meter,
     operation::Operation,
     policy::Policies,
@@ -33,6 +36,7 @@ pub use connections::{Connection, Connections};
 pub use endpoint::Endpoint;
 pub use registry::{Change, DeviceView, Etag, Keys, Registered};
 pub use route::Route;
+pub use search::{Found, Place};
 pub use session::{DeviceSession, Subscription, ToDevice};
 
 /// What a hub is made of.
@@ -76,6 +80,7 @@ pub struct Hub {
     endpoint: RwLock<Arc<Endpoint>>,
     identities: Mutex<BTreeMap<Identity, Registered>>,
     pending: Mutex<HashMap<u64, command::Pending>>,
+    jobs: Mutex<Jobs>,
     /// Changes whenever a device connects, subscribes or goes.
     presence: watch::Sender<u64>,
     next_number: AtomicU64,
@@ -101,6 +106,7 @@ impl Hub {
             connections: Connections::default(),
             identities: Mutex::default(),
             pending: Mutex::default(),
+            jobs: Mutex::default(),
             presence: watch::Sender::new(0),
             next_number: AtomicU64::new(1),
         })

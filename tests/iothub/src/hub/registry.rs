@@ -125,7 +125,7 @@ impl Registered {
         format!("{:012x}", self.etag)
     }
 
-    fn view(&self, identity: &Identity) -> DeviceView {
+    pub(super) fn view(&self, identity: &Identity) -> DeviceView {
         DeviceView {
             identity: identity.clone(),
             keys: self.keys.clone(),

@@ -10,7 +10,7 @@ use super::{DOCUMENT_MAX, HubRest, Job, JobId, JobKind};
 use crate::{
     HubError, TwinPatch,
     refusal::Subject,
-    rest::{answer::typed, method},
+    rest::{answer::typed, method, query::of_query},
 };
 
 /// Whom a job is for, and when.
@@ -75,7 +75,7 @@ impl HubRest {
         // Of whatever version the twins are.
         update.insert("etag".into(), "*".into());
         body.insert("updateTwin".into(), Value::Object(update));
-        self.schedule(&schedule.id, body).await
+        self.schedule(schedule, body).await
     }
 
     /// Makes a job that calls a direct method: `PUT /jobs/v2/{id}`. The policy needs the right
@@ -104,17 +104,23 @@ impl HubRest {
         });
         let mut body = schedule.body(&JobKind::DeviceMethod);
         body.insert("cloudToDeviceMethod".into(), call);
-        self.schedule(&schedule.id, body).await
+        self.schedule(schedule, body).await
     }
 
-    async fn schedule(&self, id: &JobId, body: Map<String, Value>) -> Result<Job, HubError> {
+    async fn schedule(
+        &self,
+        schedule: &JobSchedule,
+        body: Map<String, Value>,
+    ) -> Result<Job, HubError> {
+        let JobSchedule { id, devices, .. } = schedule;
         let subject = Subject {
             what: "scheduling a job",
             id: id.as_str(),
             right: "RegistryWrite",
         };
         let request = self.request_with(Method::PUT, &id.path(), &Value::Object(body));
-        self.exchange(request, subject, DOCUMENT_MAX, typed).await
+        let made = self.exchange(request, subject, DOCUMENT_MAX, typed).await;
+        made.map_err(|error| of_query(devices, error))
     }
 }
 
