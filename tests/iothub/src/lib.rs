@@ -15,6 +15,7 @@ pub mod control;
 mod document;
 mod face;
 pub mod fault;
+pub mod feedback;
 mod https;
 pub mod hub;
 pub mod identity;

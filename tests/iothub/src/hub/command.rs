@@ -1,6 +1,9 @@
 //! Commands to devices: cloud-to-device messages and direct methods.
 
-use std::{sync::PoisonError, time::Duration};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -58,7 +61,11 @@ impl Hub {
     /// # Errors
     /// [`Refusal::DeviceNotFound`], [`Refusal::QueueFull`], [`Refusal::TooLarge`],
     /// [`Refusal::Throttled`].
-    pub fn send_c2d(&self, identity: &Identity, message: C2dMessage) -> Result<(), Refusal> {
+    pub fn send_c2d(
+        self: &Arc<Self>,
+        identity: &Identity,
+        message: C2dMessage,
+    ) -> Result<(), Refusal> {
         if self.faults.throttles_c2d() {
             self.meter.refused(Operation::C2d);
             return Err(Refusal::Throttled { retry_after: None });
@@ -73,10 +80,10 @@ impl Hub {
         let registered = identities
             .get_mut(identity)
             .ok_or_else(|| not_found(identity))?;
-        registered
-            .queue
-            .push(message, now_ms())
-            .map_err(|_| Refusal::QueueFull(identity.to_string()))?;
+        let pushed = registered.queue.push(message.clone(), now_ms());
+        self.tell_fallen(identity, registered);
+        pushed.map_err(|_| Refusal::QueueFull(identity.to_string()))?;
+        self.watch_expiry(identity, &message);
         registered.send_if(
             &Subscription::C2d { acknowledged: true },
             ToDevice::C2dWaiting,

@@ -4,6 +4,7 @@ mod access;
 mod command;
 mod connections;
 mod endpoint;
+mod feedback;
 mod job;
 mod registry;
 mod route;
@@ -16,12 +17,14 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use tokio::sync::watch;
 
 use crate::{
     fault::{FaceName, Fault, Faults},
+    feedback::Feedback,
     identity::Identity,
     job::Jobs,
     meter::Meter,
@@ -62,6 +65,8 @@ pub struct HubSettings {
     pub redirect: Vec<(String, u16)>,
     /// Which of its own events the hub puts into the stream.
     pub routes: Vec<Route>,
+    /// How long records of feedback are gathered before they are sent; IoT Hub's own is 15 s.
+    pub feedback_every: Duration,
 }
 
 /// The hub. Shared by all faces.
@@ -75,6 +80,8 @@ pub struct Hub {
     pub faults: Faults,
     /// What services ask for.
     pub meter: Meter,
+    /// What has become of cloud-to-device messages.
+    pub feedback: Feedback,
     /// Who is connected.
     pub connections: Connections,
     endpoint: RwLock<Arc<Endpoint>>,
@@ -103,6 +110,7 @@ impl Hub {
             receipts: Receipts::default(),
             faults: Faults::default(),
             meter: Meter::default(),
+            feedback: Feedback::default(),
             connections: Connections::default(),
             identities: Mutex::default(),
             pending: Mutex::default(),
@@ -193,7 +201,8 @@ impl Hub {
         self.connections.open(face)
     }
 
-    fn number(&self) -> u64 {
+    /// A number that nothing else has.
+    pub(crate) fn number(&self) -> u64 {
         self.next_number.fetch_add(1, Ordering::Relaxed)
     }
 

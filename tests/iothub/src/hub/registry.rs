@@ -121,6 +121,10 @@ impl Registered {
         }
     }
 
+    pub(super) fn generation(&self) -> &str {
+        &self.generation
+    }
+
     fn etag(&self) -> String {
         format!("{:012x}", self.etag)
     }
@@ -355,11 +359,13 @@ impl Hub {
     ///
     /// # Errors
     /// [`Refusal::DeviceNotFound`].
-    pub fn purge(&self, identity: &Identity) -> Result<usize, Refusal> {
+    pub fn purge(self: &Arc<Self>, identity: &Identity) -> Result<usize, Refusal> {
         let mut identities = self.identities();
         let registered = identities
             .get_mut(identity)
             .ok_or_else(|| not_found(identity))?;
-        Ok(registered.queue.purge())
+        let purged = registered.queue.purge();
+        self.tell_fallen(identity, registered);
+        Ok(purged)
     }
 }
