@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer};
 
 /// Reads `2016-09-29T18:18:52.7418462Z`, and the same without the Z, which the hub leaves out here and
 /// there and always means. What the year 1 stands for has never happened.
-fn instant(text: &str) -> Option<Timestamp> {
+fn parse(text: &str) -> Option<Timestamp> {
     let parsed = text.parse().ok().or_else(|| {
         let civil: DateTime = text.parse().ok()?;
         TimeZone::UTC.to_timestamp(civil).ok()
@@ -14,9 +14,9 @@ fn instant(text: &str) -> Option<Timestamp> {
 }
 
 /// A field that may be absent, null, or never have happened.
-pub(super) fn optional<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Timestamp>, D::Error> {
+pub(crate) fn optional<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Timestamp>, D::Error> {
     let text: Option<String> = Option::deserialize(from)?;
-    Ok(text.as_deref().and_then(instant))
+    Ok(text.as_deref().and_then(parse))
 }
 
 #[cfg(test)]
@@ -34,7 +34,7 @@ mod tests {
             ("0001-01-01T00:00:00", None),
             ("soon", None),
         ] {
-            assert_eq!(instant(text), time, "{text}");
+            assert_eq!(parse(text), time, "{text}");
         }
     }
 }

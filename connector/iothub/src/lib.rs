@@ -3,7 +3,7 @@
 //! * [`EventSource`]: device-to-cloud messages, read partition by partition from the hub's built-in
 //!   Event Hubs-compatible endpoint ([`SdkSource`] over Microsoft's `azure_messaging_eventhubs`);
 //! * [`built_in_endpoint`]: where that endpoint is, asked from the hub;
-//! * [`C2dSender`]: cloud-to-device messages over AMQP;
+//! * [`C2dSender`]: cloud-to-device messages over AMQP; [`receive_feedback`]: what has become of them;
 //! * [`HubRest`]: the hub's REST face over HTTPS:
 //!   * direct methods: [`HubRest::invoke`];
 //!   * twins: [`HubRest::twin`], [`HubRest::patch_twin`];
@@ -32,6 +32,8 @@ mod connection_string;
 mod dial;
 mod error;
 mod event;
+mod feedback;
+mod instant;
 mod key;
 mod redirect;
 mod refusal;
@@ -51,6 +53,7 @@ pub use connection_string::{
 };
 pub use error::{Class, HubError, Taken};
 pub use event::{Event, MessageSource};
+pub use feedback::{FeedbackRecord, FeedbackStatus, receive_feedback};
 pub use key::SecretKey;
 pub use redirect::{BuiltInEndpoint, built_in_endpoint};
 pub use rest::{

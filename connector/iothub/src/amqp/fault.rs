@@ -3,7 +3,10 @@
 //! Conditions and their meaning: Microsoft's .NET and Node service SDKs (`AmqpErrorMapper`,
 //! `translateError`).
 
-use fe2o3_amqp::link::{ReceiverAttachError, SenderAttachError};
+use fe2o3_amqp::{
+    connection,
+    link::{ReceiverAttachError, SenderAttachError},
+};
 use fe2o3_amqp_types::{
     definitions::{Error, ErrorCondition},
     primitives::Symbol,
@@ -13,6 +16,18 @@ use crate::{
     HubError,
     refusal::{Subject, refused_by_status, words},
 };
+
+/// The connection is lost.
+const CONNECTION: &str = "the AMQP connection to the hub";
+
+/// Why the connection is gone.
+pub(crate) fn closing(closed: Result<(), connection::Error>) -> HubError {
+    match closed {
+        Ok(()) => transport(CONNECTION, &"closed by the hub"),
+        Err(connection::Error::RemoteClosedWithError(error)) => closed_for(CONNECTION, &error),
+        Err(error) => transport(CONNECTION, &error),
+    }
+}
 
 /// Why the connection, a session or a link was refused or closed: `what` was tried.
 pub(crate) fn closed_for(what: &str, error: &Error) -> HubError {

@@ -19,9 +19,8 @@ use super::{
     DOCUMENT_MAX, HubRest,
     answer::typed,
     query::{Page, PageRequest},
-    time,
 };
-use crate::{HubError, refusal::Subject};
+use crate::{HubError, instant, refusal::Subject};
 pub use id::JobId;
 pub use result::{JobError, JobResult};
 pub use schedule::{JobMethod, JobSchedule};
@@ -52,14 +51,18 @@ pub struct Job {
     #[serde(
         alias = "createdDateTimeUtc",
         default,
-        deserialize_with = "time::optional"
+        deserialize_with = "instant::optional"
     )]
     pub created_time: Option<Timestamp>,
     /// When it begins, or has begun.
-    #[serde(alias = "startTimeUtc", default, deserialize_with = "time::optional")]
+    #[serde(
+        alias = "startTimeUtc",
+        default,
+        deserialize_with = "instant::optional"
+    )]
     pub start_time: Option<Timestamp>,
     /// When it has ended.
-    #[serde(alias = "endTimeUtc", default, deserialize_with = "time::optional")]
+    #[serde(alias = "endTimeUtc", default, deserialize_with = "instant::optional")]
     pub end_time: Option<Timestamp>,
     /// How long it may take, in seconds.
     #[serde(default)]

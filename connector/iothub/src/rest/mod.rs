@@ -8,7 +8,6 @@ mod method;
 mod query;
 mod registry;
 mod resolver;
-mod time;
 mod twin;
 
 use std::{sync::Arc, time::Duration};

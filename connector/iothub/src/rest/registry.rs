@@ -10,9 +10,8 @@ use super::{
     answer::{done, typed},
     condition::Condition,
     identity::Identity,
-    time,
 };
-use crate::{HubError, refusal::Subject};
+use crate::{HubError, instant, refusal::Subject};
 
 /// Longest id, and what an id may have beside ASCII letters and digits. Source: Microsoft Learn,
 /// "Understand the identity registry in your IoT hub".
@@ -40,7 +39,7 @@ pub struct Device {
     #[serde(default)]
     pub connection_state: Option<String>,
     /// When it connected, received or sent something for the last time.
-    #[serde(default, deserialize_with = "time::optional")]
+    #[serde(default, deserialize_with = "instant::optional")]
     pub last_activity_time: Option<Timestamp>,
     /// How many cloud-to-device messages wait for it; 50 are the most.
     #[serde(default)]

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use iothub::{HubConnectionString, HubRest, HubRestSettings, HubTls};
+use iothub::{HubAmqpSettings, HubConnectionString, HubRest, HubRestSettings, HubTls, Way};
 use iothub_standin::{
     Addresses, Running, Settings,
     fault::Fault,
@@ -47,6 +47,7 @@ impl Hub {
                 ]),
                 redirect: Vec::new(),
                 routes: Vec::new(),
+                feedback_every: Duration::from_millis(50),
             },
             addresses: Addresses {
                 mqtt: free,
@@ -84,6 +85,16 @@ impl Hub {
             proxy: None,
         })
         .unwrap()
+    }
+
+    pub fn amqp(&self, policy: &str) -> HubAmqpSettings {
+        HubAmqpSettings {
+            connection: Self::connection(policy),
+            tls: self.tls(),
+            application_id: "test".into(),
+            address: Some(self.running.addresses.hub_amqp.to_string()),
+            way: Way::default(),
+        }
     }
 
     pub fn owner(&self) -> HubRest {

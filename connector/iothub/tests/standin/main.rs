@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod feedback;
 mod hub;
 mod jobs;
 mod queries;

@@ -6,11 +6,8 @@ use serde_json::Value;
 
 use super::{HubRest, JobId, JobStatus};
 use crate::{
-    HubError, MethodAnswer,
-    rest::{
-        query::{Page, PageRequest, quoted},
-        time,
-    },
+    HubError, MethodAnswer, instant,
+    rest::query::{Page, PageRequest, quoted},
 };
 
 /// How a device of a job has fared.
@@ -57,11 +54,11 @@ struct Written {
     outcome: Option<Outcome>,
     #[serde(default)]
     error: Option<Failure>,
-    #[serde(default, deserialize_with = "time::optional")]
+    #[serde(default, deserialize_with = "instant::optional")]
     start_time_utc: Option<Timestamp>,
-    #[serde(default, deserialize_with = "time::optional")]
+    #[serde(default, deserialize_with = "instant::optional")]
     end_time_utc: Option<Timestamp>,
-    #[serde(default, deserialize_with = "time::optional")]
+    #[serde(default, deserialize_with = "instant::optional")]
     last_updated_date_time_utc: Option<Timestamp>,
 }
 
