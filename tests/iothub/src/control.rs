@@ -10,9 +10,12 @@
 //! | `GET /connections` | | open connections per face |
 //! | `GET /receipts` | `after`, `limit` | `{"receipts": […], "next"}`; `next` is the next `after` |
 //! | `POST /load` | a [`Load`] | `{"appended"}`, once all of it is in the stream |
+//! | `POST /fleet` | a [`Crew`] | `{"connected"}`; they stay until they are dismissed |
+//! | `DELETE /fleet` | | 204; none of them is connected any more |
 //! | `POST /faults` | a [`Fault`] | 204 |
 //! | `GET /operations` | | per [`Operation`](crate::operation::Operation): `{"accepted", "refused", "lost"}` since the start |
-//! | `PUT /limits` | [`Limits`], or null for none | 204 |
+//! | `PUT /limits` | [`Limits`], in place of those before | 204 |
+//! | `DELETE /limits` | | 204 |
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -27,6 +30,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     fault::{FaceName, Fault},
+    fleet::Crew,
     hub::{Change, DeviceView, Etag, Hub},
     identity::Identity,
     load::{BadLoad, Load},
@@ -53,9 +57,10 @@ pub fn router(hub: Arc<Hub>) -> Router {
         .route("/connections", get(connections))
         .route("/receipts", get(receipts))
         .route("/load", post(load))
+        .route("/fleet", post(come).delete(dismiss))
         .route("/faults", post(fault))
         .route("/operations", get(operations))
-        .route("/limits", put(limits))
+        .route("/limits", put(limit).delete(lift))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(hub)
 }
@@ -198,6 +203,20 @@ async fn load(
     Ok(Json(json!({"appended": appended})))
 }
 
+async fn come(
+    State(hub): Shared,
+    Json(crew): Json<Crew>,
+) -> Result<Json<Value>, (StatusCode, String)> {
+    let refused = |refusal: Refusal| (StatusCode::BAD_REQUEST, refusal.to_string());
+    let connected = crew.come(&hub).map_err(refused)?;
+    Ok(Json(json!({"connected": connected})))
+}
+
+async fn dismiss(State(hub): Shared) -> StatusCode {
+    hub.fleet.dismiss();
+    StatusCode::NO_CONTENT
+}
+
 async fn fault(State(hub): Shared, Json(fault): Json<Fault>) -> StatusCode {
     tracing::info!(?fault, "a test asks for a fault");
     hub.inject(&fault);
@@ -208,8 +227,13 @@ async fn operations(State(hub): Shared) -> Json<BTreeMap<Operation, Count>> {
     Json(hub.meter.counts())
 }
 
-async fn limits(State(hub): Shared, Json(limits): Json<Option<Limits>>) -> StatusCode {
-    hub.meter.limit(limits.as_ref());
+async fn limit(State(hub): Shared, Json(limits): Json<Limits>) -> StatusCode {
+    hub.meter.limit(Some(&limits));
+    StatusCode::NO_CONTENT
+}
+
+async fn lift(State(hub): Shared) -> StatusCode {
+    hub.meter.limit(None);
     StatusCode::NO_CONTENT
 }
 

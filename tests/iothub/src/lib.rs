@@ -16,6 +16,7 @@ mod document;
 mod face;
 pub mod fault;
 pub mod feedback;
+pub mod fleet;
 mod https;
 pub mod hub;
 pub mod identity;

@@ -10,6 +10,7 @@ mod registry;
 mod route;
 mod search;
 mod session;
+mod twin;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -25,6 +26,7 @@ use tokio::sync::watch;
 use crate::{
     fault::{FaceName, Fault, Faults},
     feedback::Feedback,
+    fleet::Fleet,
     identity::Identity,
     job::Jobs,
     meter::Meter,
@@ -80,6 +82,8 @@ pub struct Hub {
     pub faults: Faults,
     /// What services ask for.
     pub meter: Meter,
+    /// Devices that are made here.
+    pub fleet: Fleet,
     /// What has become of cloud-to-device messages.
     pub feedback: Feedback,
     /// Who is connected.
@@ -110,6 +114,7 @@ impl Hub {
             receipts: Receipts::default(),
             faults: Faults::default(),
             meter: Meter::default(),
+            fleet: Fleet::default(),
             feedback: Feedback::default(),
             connections: Connections::default(),
             identities: Mutex::default(),
