@@ -150,6 +150,14 @@ pub enum HubError {
         /// What was asked for.
         what: String,
     },
+    /// 400: the hub cannot make anything of it, such as a name with characters that it does not take.
+    #[error("the hub does not take {what}: {answer}")]
+    Invalid {
+        /// What was asked for.
+        what: String,
+        /// The hub's words.
+        answer: String,
+    },
     /// The hub refused in another way. It has not taken the request.
     #[error("the hub refused {what}: {answer}")]
     Refused {
@@ -248,6 +256,7 @@ impl HubError {
             | Self::AlreadyExists { .. }
             | Self::NotInThisState { .. }
             | Self::TooManyDevices
+            | Self::Invalid { .. }
             | Self::BadQuery { .. } => Class::User,
             Self::Denied { .. } => Class::Denied,
             Self::NotFound { .. } | Self::DeviceNotFound { .. } | Self::JobNotFound { .. } => {
@@ -296,6 +305,7 @@ impl HubError {
             | Self::NotInThisState { .. }
             | Self::TooManyJobs
             | Self::TooManyDevices
+            | Self::Invalid { .. }
             | Self::BadQuery { .. }
             | Self::TooLarge { .. }
             | Self::NotInTier { .. }

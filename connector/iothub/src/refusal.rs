@@ -159,6 +159,7 @@ pub(crate) fn refused_by_status(
             HubError::NotInThisState { what, answer }
         }
         400..=499 if named("JobNotFound") => HubError::JobNotFound { id },
+        400 => HubError::Invalid { what, answer },
         401 | 403 => HubError::Denied {
             what: said(format!("{what} needs the right {right}"), answer),
         },
@@ -224,7 +225,7 @@ mod tests {
         for (code, error) in [
             (
                 400_004,
-                HubError::Refused {
+                HubError::Invalid {
                     what: what(),
                     answer: answer(),
                 },

@@ -232,7 +232,7 @@ mod tests {
             (
                 400,
                 r#"{"Message":"ErrorCode:ArgumentInvalid;bad","ExceptionMessage":""}"#,
-                HubError::Refused {
+                HubError::Invalid {
                     what: "the direct method".into(),
                     answer: "ErrorCode:ArgumentInvalid;bad".into(),
                 },

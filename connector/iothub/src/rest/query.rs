@@ -89,7 +89,7 @@ pub fn quoted(text: &str) -> String {
 /// query's.
 pub(super) fn of_query(query: &str, error: HubError) -> HubError {
     match error {
-        HubError::Refused { answer, .. } => HubError::BadQuery {
+        HubError::Invalid { answer, .. } => HubError::BadQuery {
             query: query.to_owned(),
             answer,
         },

@@ -7,7 +7,8 @@ use std::{
 
 use bytes::Bytes;
 use iothub::{
-    Ack, C2dMessage, C2dSender, FeedbackRecord, FeedbackStatus, HubError, Taken, receive_feedback,
+    Ack, C2dMessage, C2dSender, Class, FeedbackRecord, FeedbackStatus, HubError, Taken,
+    receive_feedback,
 };
 use iothub_standin::{
     fault::{FaceName, Fault},
@@ -205,4 +206,27 @@ async fn a_message_whose_answer_is_lost_is_sent_once() {
     ends.sender.prove(SOON).await.unwrap();
     assert_eq!(hub.inside().get(&device).unwrap().c2d_depth, 1);
     assert_eq!(hub.count(Operation::C2d).accepted, 1);
+}
+
+#[tokio::test]
+async fn what_a_device_cannot_take_was_not_sent() {
+    let hub = Hub::start().await;
+    hub.register("d", None);
+    let ends = start(&hub, "").await;
+    for number in 0..iothub_standin::c2d::MAX_DEPTH {
+        ends.send(message(&number.to_string(), Ack::None))
+            .await
+            .unwrap();
+    }
+    let full = ends.send(message("more", Ack::None)).await.unwrap_err();
+    assert_eq!(full, HubError::QueueFull { id: "d".into() });
+    assert_eq!((full.class(), full.taken()), (Class::Throttled, Taken::No));
+    hub.fault(&Fault::ThrottleOperations {
+        operation: Operation::C2d,
+        seconds: crate::hub::LONG,
+        retry_after: None,
+    });
+    let throttled = ends.send(message("more", Ack::None)).await.unwrap_err();
+    assert_eq!(throttled, HubError::Throttled { retry_after: None });
+    assert_eq!(throttled.taken(), Taken::No);
 }

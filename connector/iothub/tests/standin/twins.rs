@@ -113,20 +113,26 @@ async fn a_change_whose_answer_is_lost_is_made_once_and_said_to_be_unknown() {
 }
 
 #[tokio::test]
-async fn what_is_too_large_is_refused_whole() {
+async fn what_the_hub_does_not_take_is_refused_whole() {
     let hub = Hub::start().await;
     hub.register("d", None);
+    let large = (0..10).map(|n| (format!("p{n}"), "x".repeat(4096).into()));
+    let large: Map<String, Value> = large.collect();
     let patch = TwinPatch {
         tags: object(&json!({"site": "a"})),
-        desired: object(&json!({"text": "x".repeat(40 * 1024)})),
+        desired: Some(large),
     };
     let rest = hub.owner();
-    let error = rest
-        .patch_twin("d", None, &patch, &Condition::Exists)
-        .await
-        .unwrap_err();
+    let change = async |patch: &TwinPatch| {
+        let changed = rest.patch_twin("d", None, patch, &Condition::Exists).await;
+        let error = changed.unwrap_err();
+        assert_eq!((error.class(), error.taken()), (Class::User, Taken::No));
+        error
+    };
+    let error = change(&patch).await;
     assert!(matches!(error, HubError::TooLarge { .. }), "{error}");
-    assert_eq!((error.class(), error.taken()), (Class::User, Taken::No));
+    let error = change(&desired(&json!({"a.b": 1}))).await;
+    assert!(matches!(error, HubError::Invalid { .. }), "{error}");
     assert_eq!(rest.twin("d", None).await.unwrap()["tags"], json!({}));
 }
 
