@@ -133,7 +133,7 @@ pub enum HubError {
     /// 400: the hub does not understand a query.
     #[error("the hub does not understand the query {query:?}: {answer}")]
     BadQuery {
-        /// The query.
+        /// The query, or its beginning.
         query: String,
         /// The hub's words.
         answer: String,

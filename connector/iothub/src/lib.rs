@@ -17,7 +17,8 @@
 //!
 //! Every failure is a [`HubError`], which tells what kind it is ([`HubError::class`]) and whether the
 //! hub may have taken what it was given ([`HubError::taken`]): together they decide whether a caller
-//! may try again. Nothing here is sent twice by itself.
+//! may try again. Nothing here is sent twice by itself. A request to the REST face ends within 10 s, a
+//! page of a query or list within 35 s, a direct method within its own times and 10 s more.
 //!
 //! The registry and jobs need other rights than the rest. A policy that has them can sign another
 //! [`HubRest`] over the same hub.

@@ -172,7 +172,7 @@ pub(crate) fn refused_by_status(
         429 => HubError::Throttled { retry_after },
         // 408: the hub gave up waiting for something; it does not say what.
         408 | 500..=599 => HubError::Unavailable { what, answer },
-        400..=499 => HubError::Refused { what, answer },
+        402..=499 => HubError::Refused { what, answer },
         _ => HubError::Unexpected {
             what,
             answer: said(format!("status {status}"), answer),

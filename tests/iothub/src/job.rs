@@ -355,3 +355,89 @@ impl Job {
         shown
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(id: &str, start: Option<Timestamp>) -> JobSpec {
+        JobSpec {
+            id: id.into(),
+            action: Action::UpdateTwin(json!({"tags": {}})),
+            condition: ("*".into(), Query::of_job("*").unwrap()),
+            start,
+            longest: Duration::from_secs(60),
+        }
+    }
+
+    fn devices(_: &Query) -> Vec<Identity> {
+        ["a", "b"].map(|id| Identity::device(id).unwrap()).into()
+    }
+
+    #[test]
+    fn a_job_goes_from_its_time_to_its_end() {
+        let mut jobs = Jobs::default();
+        let start = "9000-01-01T00:00:00Z".parse().ok();
+        jobs.add(spec("j", start), None).unwrap();
+        assert_eq!(
+            jobs.begin("j", None, devices),
+            Begun::Never,
+            "it is not time"
+        );
+        let status = |jobs: &Jobs| jobs.show("j")["status"].clone();
+        assert_eq!(status(&jobs), "scheduled");
+        jobs.due("j");
+        assert_eq!(status(&jobs), "queued");
+        assert!(matches!(jobs.begin("j", None, devices), Begun::Runs(found) if found.len() == 2));
+        jobs.target_begins("j", 0);
+        let counts = &jobs.show("j")["deviceJobStatistics"];
+        assert_eq!(
+            (&counts["runningCount"], &counts["pendingCount"]),
+            (&json!(1), &json!(1))
+        );
+        jobs.target_ends("j", 0, Ok(None));
+        jobs.ends("j");
+        let counts = &jobs.show("j")["deviceJobStatistics"];
+        assert_eq!(
+            (&counts["succeededCount"], &counts["failedCount"]),
+            (&json!(1), &json!(1))
+        );
+        assert_eq!(status(&jobs), "completed");
+        assert_eq!(jobs.results()[1]["error"]["code"], "504101");
+    }
+
+    #[test]
+    fn only_so_many_run_at_once() {
+        let mut jobs = Jobs::default();
+        jobs.add(spec("one", None), Some(1)).unwrap();
+        assert_eq!(
+            jobs.add(spec("two", None), Some(1)),
+            Err(Refusal::TooManyJobs)
+        );
+        let later = "9000-01-01T00:00:00Z".parse().ok();
+        jobs.add(spec("later", later), Some(1)).unwrap();
+        assert!(matches!(
+            jobs.begin("one", Some(1), devices),
+            Begun::Runs(_)
+        ));
+        jobs.due("later");
+        assert_eq!(jobs.begin("later", Some(1), devices), Begun::Waits);
+        jobs.ends("one");
+        assert!(matches!(
+            jobs.begin("later", Some(1), devices),
+            Begun::Runs(_)
+        ));
+    }
+
+    #[test]
+    fn a_name_is_taken_once_and_a_cancelled_job_never_runs() {
+        let mut jobs = Jobs::default();
+        jobs.add(spec("j", None), None).unwrap();
+        let again = jobs.add(spec("j", None), None);
+        assert_eq!(again, Err(Refusal::JobAlreadyExists("j".into())));
+        jobs.cancel("j").unwrap();
+        assert_eq!(jobs.begin("j", None, devices), Begun::Never);
+        assert!(matches!(jobs.cancel("j"), Err(Refusal::NotInThisState(_))));
+        assert_eq!(jobs.cancel("k"), Err(Refusal::JobNotFound("k".into())));
+    }
+}

@@ -10,7 +10,10 @@ use super::{
     CONNECT, CONTINUATION, HubRest,
     answer::{Answer, typed},
 };
-use crate::{HubError, refusal::Subject};
+use crate::{
+    HubError,
+    refusal::{Subject, words},
+};
 
 /// How long the hub may look through its twins: a million in the largest.
 const SEARCH: Duration = Duration::from_secs(30);
@@ -90,7 +93,7 @@ pub fn quoted(text: &str) -> String {
 pub(super) fn of_query(query: &str, error: HubError) -> HubError {
     match error {
         HubError::Invalid { answer, .. } => HubError::BadQuery {
-            query: query.to_owned(),
+            query: words(query),
             answer,
         },
         error => error,

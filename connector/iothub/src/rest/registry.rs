@@ -98,12 +98,9 @@ impl HubRest {
             id: device,
             right: "RegistryWrite",
         };
-        // Without `If-Match` the hub creates, and never changes what is there.
-        let body = json!({
-            "deviceId": device,
-            "status": "enabled",
-            "authentication": {"type": "sas", "symmetricKey": {}},
-        });
+        // Without `If-Match` the hub creates, and never changes what is there; without `authentication`
+        // it makes keys. So Microsoft's Node SDK writes it.
+        let body = json!({"deviceId": device, "status": "enabled"});
         let request = self.request_with(Method::PUT, &identity.registry_path(), &body);
         self.exchange(request, subject, DOCUMENT_MAX, typed).await
     }

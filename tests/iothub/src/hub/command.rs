@@ -80,10 +80,10 @@ impl Hub {
         let registered = identities
             .get_mut(identity)
             .ok_or_else(|| not_found(identity))?;
-        let pushed = registered.queue.push(message.clone(), now_ms());
+        self.watch_expiry(identity, &message);
+        let pushed = registered.queue.push(message, now_ms());
         self.tell_fallen(identity, registered);
         pushed.map_err(|_| Refusal::QueueFull(identity.to_string()))?;
-        self.watch_expiry(identity, &message);
         registered.send_if(
             &Subscription::C2d { acknowledged: true },
             ToDevice::C2dWaiting,

@@ -18,9 +18,8 @@ use crate::{
 pub struct JobSchedule {
     /// Its name.
     pub id: JobId,
-    /// Which devices: what follows WHERE in a query of `devices` or `devices.modules`, such as
-    /// `tags.site = 'a'` or `deviceId IN ['a', 'b']`; `*` for all. Texts are quoted by
-    /// [`crate::quoted`].
+    /// Which devices: what follows WHERE in a query of `devices`, such as `tags.site = 'a'` or
+    /// `deviceId IN ['a', 'b']`; `*` for all. Texts are quoted by [`crate::quoted`].
     pub devices: String,
     /// When it begins; at once if absent or past.
     pub start: Option<Timestamp>,
