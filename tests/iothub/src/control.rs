@@ -13,7 +13,7 @@
 //! | `POST /fleet` | a [`Crew`] | `{"connected"}`; they stay until they are dismissed |
 //! | `DELETE /fleet` | | 204; none of them is connected any more |
 //! | `POST /faults` | a [`Fault`] | 204 |
-//! | `GET /operations` | | per [`Operation`](crate::operation::Operation): `{"accepted", "refused", "lost"}` since the start |
+//! | `GET /operations` | | per [`Operation`]: `{"accepted", "refused", "lost"}` since the start |
 //! | `PUT /limits` | [`Limits`], in place of those before | 204 |
 //! | `DELETE /limits` | | 204 |
 

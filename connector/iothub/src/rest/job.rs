@@ -166,8 +166,9 @@ impl HubRest {
     /// RegistryWrite.
     ///
     /// # Errors
-    /// [`HubError::NotInThisState`] if it runs or has ended; [`HubError::JobNotFound`]; any other
-    /// [`HubError`]. Cancelling can be repeated.
+    /// [`HubError::NotInThisState`] if it runs or has ended, also if an earlier call whose answer was lost
+    /// has cancelled it; [`HubError::JobNotFound`]; any other [`HubError`]. Where [`HubError::taken`] is
+    /// unknown, [`HubRest::job`] tells.
     pub async fn cancel_job(&self, id: &JobId) -> Result<Job, HubError> {
         let subject = Subject {
             what: "cancelling a job",

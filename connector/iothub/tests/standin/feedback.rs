@@ -87,13 +87,10 @@ async fn what_was_asked_for_is_told() {
     let hub = Hub::start().await;
     let device = hub.register("d", None);
     let mut ends = start(&hub, "ours").await;
-    // Nobody is connected: what expires, expires.
-    ends.send(expiring("ours-late", Ack::Negative))
-        .await
-        .unwrap();
-    ends.send(expiring("ours-silent", Ack::Positive))
-        .await
-        .unwrap();
+    // Nobody is connected: what expires, expires; the first before the second.
+    for (id, ack) in [("ours-silent", Ack::Positive), ("ours-late", Ack::Negative)] {
+        ends.send(expiring(id, ack)).await.unwrap();
+    }
     let expected = BTreeMap::from([("ours-late".to_owned(), FeedbackStatus::Expired)]);
     assert_eq!(ends.next(1).await, expected);
 
