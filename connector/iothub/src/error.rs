@@ -58,7 +58,7 @@ pub enum HubError {
         what: String,
     },
     /// 404001: the hub has no such device or module.
-    #[error("the hub has no device or module {id:?}")]
+    #[error("the hub has no device or module {id:?}; register it there, or correct its name")]
     DeviceNotFound {
         /// The device, or device and module.
         id: String,
@@ -94,11 +94,49 @@ pub enum HubError {
         /// After what time the hub wants to be asked again, if it said so.
         retry_after: Option<Duration>,
     },
-    /// 412: what was to be changed has been changed by somebody else.
-    #[error("somebody else has changed {what} in the meantime")]
+    /// 412: what was to be changed has been changed by somebody else. Whoever reads it again can decide
+    /// again.
+    #[error("somebody else has changed {what:?} in the meantime; read it again and repeat")]
     Changed {
-        /// What was to be changed.
+        /// What was to be changed: the device, or device and module.
         what: String,
+    },
+    /// 409: there is one of that name already.
+    #[error("the hub has a device, module or job {id:?} already")]
+    AlreadyExists {
+        /// The name.
+        id: String,
+    },
+    /// The hub has no such job, or none any more.
+    #[error("the hub has no job {id:?}; it keeps jobs for 30 days")]
+    JobNotFound {
+        /// The job.
+        id: String,
+    },
+    /// It cannot be done as things are now, such as to cancel a job that runs.
+    #[error("the hub does not allow {what} now: {answer}")]
+    NotInThisState {
+        /// What was asked for.
+        what: String,
+        /// The hub's words.
+        answer: String,
+    },
+    /// 429004: the hub runs as many jobs as it may.
+    #[error(
+        "the hub runs as many jobs at once as its tier allows (S1 1, S2 5, S3 10); try again when \
+         one has ended"
+    )]
+    TooManyJobs,
+    /// 413002: the registry is full.
+    #[error("the hub takes no more devices; delete some, or use another hub")]
+    TooManyDevices,
+    /// 400: the hub does not understand a query.
+    #[error("the hub does not understand the query {query:?}: {answer}")]
+    BadQuery {
+        /// The query, or its beginning.
+        query: String,
+        /// The hub's words.
+        answer: String,
     },
     /// 413: more bytes than the hub takes (C2D 64 KiB, direct method 128 KiB).
     #[error("{what} is larger than the hub takes")]
@@ -111,6 +149,14 @@ pub enum HubError {
     NotInTier {
         /// What was asked for.
         what: String,
+    },
+    /// 400: the hub cannot make anything of it, such as a name with characters that it does not take.
+    #[error("the hub does not take {what}: {answer}")]
+    Invalid {
+        /// What was asked for.
+        what: String,
+        /// The hub's words.
+        answer: String,
     },
     /// The hub refused in another way. It has not taken the request.
     #[error("the hub refused {what}: {answer}")]
@@ -204,12 +250,22 @@ impl HubError {
     #[must_use]
     pub fn class(&self) -> Class {
         match self {
-            Self::Settings { .. } | Self::TooLarge { .. } | Self::NotInTier { .. } => Class::User,
+            Self::Settings { .. }
+            | Self::TooLarge { .. }
+            | Self::NotInTier { .. }
+            | Self::AlreadyExists { .. }
+            | Self::NotInThisState { .. }
+            | Self::TooManyDevices
+            | Self::Invalid { .. }
+            | Self::BadQuery { .. } => Class::User,
             Self::Denied { .. } => Class::Denied,
-            Self::NotFound { .. } | Self::DeviceNotFound { .. } => Class::NotFound,
+            Self::NotFound { .. } | Self::DeviceNotFound { .. } | Self::JobNotFound { .. } => {
+                Class::NotFound
+            }
             Self::QueueFull { .. }
             | Self::QuotaExceeded
             | Self::Throttled { .. }
+            | Self::TooManyJobs
             | Self::Backlog { .. } => Class::Throttled,
             Self::NotOnline { .. }
             | Self::MethodTimedOut { .. }
@@ -244,6 +300,13 @@ impl HubError {
             | Self::QuotaExceeded
             | Self::Throttled { .. }
             | Self::Changed { .. }
+            | Self::AlreadyExists { .. }
+            | Self::JobNotFound { .. }
+            | Self::NotInThisState { .. }
+            | Self::TooManyJobs
+            | Self::TooManyDevices
+            | Self::Invalid { .. }
+            | Self::BadQuery { .. }
             | Self::TooLarge { .. }
             | Self::NotInTier { .. }
             | Self::Refused { .. }

@@ -16,8 +16,10 @@ const LONGEST: usize = 200;
 pub(crate) struct Subject<'a> {
     /// What was sent: "the direct method".
     pub(crate) what: &'a str,
-    /// The device, or device and module.
+    /// The device, device and module, job, or query.
     pub(crate) id: &'a str,
+    /// The right that the policy needs for it, as the hub calls it.
+    pub(crate) right: &'static str,
 }
 
 /// The hub's words, fit to be shown: one line, not endless.
@@ -47,18 +49,25 @@ pub(crate) fn code_named(name: &str) -> Option<u32> {
         ("IotHubUnauthorized", 401_002),
         ("IotHubNotFound", 404_002),
         ("IotHubQuotaExceeded", 403_002),
+        ("JobQuotaExceeded", 403_003),
         ("DeviceMaximumQueueDepthExceeded", 403_004),
+        ("DeviceMaximumActiveFileUploadLimitExceeded", 403_006),
         ("OperationNotAvailableInCurrentTier", 403_010),
         ("DeviceNotFound", 404_001),
         ("ModuleNotFound", 404_010),
         ("DeviceNotOnline", 404_103),
         ("DeviceConnectionClosedRemotely", 404_104),
         ("DeviceAlreadyExists", 409_001),
+        ("ModuleAlreadyExistsOnDevice", 409_301),
         ("PreconditionFailed", 412_001),
         ("DeviceMessageLockLost", 412_002),
         ("MessageTooLarge", 413_001),
+        ("TooManyDevices", 413_002),
         ("ThrottlingException", 429_001),
         ("ThrottlingBacklogLimitExceeded", 429_002),
+        ("ThrottleBacklogLimitExceeded", 429_002),
+        ("ThrottlingBacklogTimeout", 429_003),
+        ("ThrottlingMaxActiveJobCountExceeded", 429_004),
         ("ServerError", 500_001),
         ("InternalServerError", 500_001),
         ("ServiceUnavailable", 503_001),
@@ -102,40 +111,41 @@ fn numbered(digits: &str) -> Option<u32> {
 /// What a code means. The first three digits are the HTTP status.
 pub(crate) fn refused(
     code: u32,
-    Subject { what, id }: Subject<'_>,
+    subject: Subject<'_>,
     text: &str,
     retry_after: Option<Duration>,
 ) -> HubError {
-    let (what, id, answer) = (what.to_owned(), id.to_owned(), words(text));
+    let (what, id, answer) = (subject.what.to_owned(), subject.id.to_owned(), words(text));
     match code {
         403_002 => HubError::QuotaExceeded,
+        // One job of the registry at a time; so many uploads of a device.
+        403_003 | 403_006 => HubError::Throttled { retry_after },
         403_004 => HubError::QueueFull { id },
         403_010 => HubError::NotInTier { what },
         404_001 | 404_010 => HubError::DeviceNotFound { id },
         404_103 => HubError::NotOnline { id },
         // The device was connected when it got the method: it may have run it.
         404_104 => HubError::Unavailable { what, answer },
+        413_002 => HubError::TooManyDevices,
+        429_004 => HubError::TooManyJobs,
         504_101 => HubError::MethodTimedOut { id },
-        _ => by_status(
-            u16::try_from(code / 1000).unwrap_or(0),
-            what,
-            answer,
-            retry_after,
-        ),
+        _ => {
+            let status = u16::try_from(code / 1000).unwrap_or(0);
+            refused_by_status(status, subject, text, retry_after)
+        }
     }
 }
 
-/// What an HTTP status means that comes without a code, or with one that says no more.
+/// What an HTTP status means that comes without a code that is known by number, or with one that says no
+/// more.
 pub(crate) fn refused_by_status(
     status: u16,
-    Subject { what, .. }: Subject<'_>,
+    Subject { what, id, right }: Subject<'_>,
     text: &str,
     retry_after: Option<Duration>,
 ) -> HubError {
-    by_status(status, what.to_owned(), words(text), retry_after)
-}
-
-fn by_status(status: u16, what: String, answer: String, retry_after: Option<Duration>) -> HubError {
+    let (what, id, answer) = (what.to_owned(), id.to_owned(), words(text));
+    let named = |name: &str| answer.contains(name);
     let said = |what: String, answer: String| {
         if answer.is_empty() {
             what
@@ -144,18 +154,25 @@ fn by_status(status: u16, what: String, answer: String, retry_after: Option<Dura
         }
     };
     match status {
+        // Microsoft publishes no numbers of these two (azure-iot-sdk-node#464).
+        400..=499 if named("OperationNotAllowedInCurrentState") => {
+            HubError::NotInThisState { what, answer }
+        }
+        400..=499 if named("JobNotFound") => HubError::JobNotFound { id },
+        400 => HubError::Invalid { what, answer },
         401 | 403 => HubError::Denied {
-            what: said(what, answer),
+            what: said(format!("{what} needs the right {right}"), answer),
         },
         404 => HubError::NotFound {
             what: said(what, answer),
         },
-        412 => HubError::Changed { what },
+        409 => HubError::AlreadyExists { id },
+        412 => HubError::Changed { what: id },
         413 => HubError::TooLarge { what },
         429 => HubError::Throttled { retry_after },
         // 408: the hub gave up waiting for something; it does not say what.
         408 | 500..=599 => HubError::Unavailable { what, answer },
-        400..=499 => HubError::Refused { what, answer },
+        402..=499 => HubError::Refused { what, answer },
         _ => HubError::Unexpected {
             what,
             answer: said(format!("status {status}"), answer),
@@ -170,6 +187,7 @@ mod tests {
     const SUBJECT: Subject<'_> = Subject {
         what: "the direct method",
         id: "pump-1",
+        right: "ServiceConnect",
     };
 
     #[test]
@@ -207,7 +225,7 @@ mod tests {
         for (code, error) in [
             (
                 400_004,
-                HubError::Refused {
+                HubError::Invalid {
                     what: what(),
                     answer: answer(),
                 },
@@ -215,7 +233,7 @@ mod tests {
             (
                 401_003,
                 HubError::Denied {
-                    what: "the direct method: so".into(),
+                    what: "the direct method needs the right ServiceConnect: so".into(),
                 },
             ),
             (403_002, HubError::QuotaExceeded),
@@ -237,16 +255,14 @@ mod tests {
                     answer: answer(),
                 },
             ),
-            (
-                409_001,
-                HubError::Refused {
-                    what: what(),
-                    answer: answer(),
-                },
-            ),
-            (412_001, HubError::Changed { what: what() }),
+            (403_003, HubError::Throttled { retry_after: None }),
+            (403_006, HubError::Throttled { retry_after: None }),
+            (409_001, HubError::AlreadyExists { id: id() }),
+            (412_001, HubError::Changed { what: id() }),
             (413_001, HubError::TooLarge { what: what() }),
+            (413_002, HubError::TooManyDevices),
             (429_001, HubError::Throttled { retry_after: None }),
+            (429_004, HubError::TooManyJobs),
             (
                 500_001,
                 HubError::Unavailable {
@@ -285,6 +301,21 @@ mod tests {
             refused_by_status(504, SUBJECT, "", None),
             HubError::Unavailable { .. }
         ));
+    }
+
+    #[test]
+    fn what_jobs_are_refused_for_is_known_by_name() {
+        let text = "ErrorCode:OperationNotAllowedInCurrentState;Job cannot be cancelled in 'Running' status.";
+        for status in [400, 403, 409] {
+            let error = refused_by_status(status, SUBJECT, text, None);
+            assert!(matches!(error, HubError::NotInThisState { .. }), "{error}");
+        }
+        assert_eq!(
+            refused_by_status(404, SUBJECT, "ErrorCode:JobNotFound;no", None),
+            HubError::JobNotFound {
+                id: "pump-1".into()
+            }
+        );
     }
 
     #[test]

@@ -183,3 +183,13 @@ async fn a_twin_that_is_not_there_is_no_device() {
         assert_eq!(error, HubError::DeviceNotFound { id: device.into() });
     }
 }
+
+#[tokio::test]
+async fn an_answer_without_end_is_not_read() {
+    let endless = "x".repeat(2 * 1024 * 1024);
+    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: 3000000\r\n\r\n{endless}");
+    let (rest, _requests) = hub("my-hub.example", answer.leak()).await;
+    let error = rest.twin("pump 1", None).await.unwrap_err();
+    assert!(matches!(error, HubError::Unexpected { .. }), "{error}");
+    assert_eq!(error.taken(), Taken::Unknown);
+}

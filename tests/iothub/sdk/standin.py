@@ -16,8 +16,8 @@ import certifi
 import requests
 import trustme
 from azure.eventhub import EventData, EventHubConsumerClient, TransportType
-from azure.iot.device import IoTHubDeviceClient
-from azure.iot.hub import IoTHubRegistryManager
+from azure.iot.device import IoTHubDeviceClient, IoTHubModuleClient
+from azure.iot.hub import IoTHubJobManager, IoTHubRegistryManager
 
 PROGRAMS = Path(os.environ["PROGRAMS"])
 # SDKs always dial 8883, 443 and 5671, so the two AMQP faces have an address each. The end-to-end scenarios use
@@ -51,7 +51,7 @@ class Standin:
         self.log = folder / "log"
         self.process = subprocess.Popen(
             [PROGRAMS / "iothub-standin", "--hub-host", HUB, "--events-host", EVENTS,
-             "--entity", "telemetry", "--consumer-group", GROUP,
+             "--entity", "telemetry", "--consumer-group", GROUP, "--feedback-seconds", "0.2",
              "--policy", f"iothubowner:{self.key}:all", "--policy", f"service:{self.key}:ServiceConnect",
              "--policy", f"registry:{self.key}:RegistryRead",
              "--hub-amqp", f"{HUB}:5671", "--events-amqp", f"{EVENTS}:5671", "--mqtt", f"{HUB}:8883",
@@ -102,6 +102,20 @@ class Standin:
     def service(self, policy: str = "iothubowner", key: str | None = None) -> IoTHubRegistryManager:
         return IoTHubRegistryManager.from_connection_string(
             f"HostName={HUB};SharedAccessKeyName={policy};SharedAccessKey={key or self.key}")
+
+    def jobs(self, policy: str = "iothubowner") -> IoTHubJobManager:
+        return IoTHubJobManager.from_connection_string(
+            f"HostName={HUB};SharedAccessKeyName={policy};SharedAccessKey={self.key}")
+
+    def module(self, device: str, name: str) -> IoTHubModuleClient:
+        """A module of a registered device, registered and connected."""
+        keys = [base64.b64encode(secrets.token_bytes(32)).decode() for _ in range(2)]
+        self.service().create_module_with_sas(device, name, "", *keys)
+        client = IoTHubModuleClient.create_from_connection_string(
+            f"HostName={HUB};DeviceId={device};ModuleId={name};SharedAccessKey={keys[0]}",
+            server_verification_cert=self.ca, connection_retry_interval=1)
+        client.connect()
+        return client
 
     def device(self, name: str, key: str | None = None, **options) -> IoTHubDeviceClient:
         """A device, registered and connected."""

@@ -1,6 +1,9 @@
 //! The command line.
 
-use std::{error::Error, io::IsTerminal as _, net::SocketAddr, path::PathBuf, str::FromStr as _};
+use std::{
+    error::Error, io::IsTerminal as _, net::SocketAddr, path::PathBuf, str::FromStr as _,
+    time::Duration,
+};
 
 use clap::Parser;
 use iothub_standin::{
@@ -56,6 +59,10 @@ pub struct Args {
     /// routes none.
     #[arg(long, value_name = "KIND", value_delimiter = ',')]
     route: Vec<Route>,
+
+    /// How many seconds records of feedback are gathered before they are sent.
+    #[arg(long, value_name = "SECONDS", default_value_t = 15.0, value_parser = seconds)]
+    feedback_seconds: f64,
 
     /// Address of the hub's AMQP face.
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:5671")]
@@ -136,6 +143,7 @@ impl Args {
                 policies: Policies(policies),
                 redirect: self.events_host,
                 routes: self.route,
+                feedback_every: Duration::from_secs_f64(self.feedback_seconds),
             },
             addresses: Addresses {
                 mqtt: self.mqtt,
@@ -158,6 +166,14 @@ fn hub_name(host: &str) -> &str {
         return host;
     }
     host.split('.').next().unwrap_or(host)
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| format!("no number: {text:?}"))?;
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(_) => Ok(seconds),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 fn host_and_port(text: &str) -> Result<(String, u16), String> {

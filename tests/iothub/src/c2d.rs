@@ -8,6 +8,8 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use crate::feedback::Fate;
+
 /// Most messages that may wait for one device; the next is refused with 403004.
 pub const MAX_DEPTH: usize = 50;
 
@@ -62,6 +64,8 @@ struct Queued {
 pub struct C2dQueue {
     queued: VecDeque<Queued>,
     next: u64,
+    /// Gone without having been completed, until somebody asks.
+    fallen: Vec<(C2dMessage, Fate)>,
 }
 
 impl C2dQueue {
@@ -107,15 +111,42 @@ impl C2dQueue {
 
     /// Gives back what sessions held; what has been delivered too often is dropped.
     pub fn release_all(&mut self) {
-        self.queued.retain_mut(|queued| {
+        for queued in &mut self.queued {
             queued.holder = None;
-            queued.deliveries < MAX_DELIVERIES
+        }
+        self.drop_if(Fate::DeliveryCountExceeded, |queued| {
+            queued.deliveries >= MAX_DELIVERIES
         });
     }
 
     /// Drops everything; gives how many.
     pub fn purge(&mut self) -> usize {
-        std::mem::take(&mut self.queued).len()
+        let count = self.queued.len();
+        self.drop_if(Fate::Purged, |_| true);
+        count
+    }
+
+    /// Drops what nobody holds and is too old.
+    pub fn expire(&mut self, now: i64) {
+        self.drop_if(Fate::Expired, |queued| {
+            queued.holder.is_none() && queued.message.expires.is_some_and(|at| at <= now)
+        });
+    }
+
+    /// What has gone without having been completed since this was last asked.
+    pub fn fallen(&mut self) -> Vec<(C2dMessage, Fate)> {
+        std::mem::take(&mut self.fallen)
+    }
+
+    fn drop_if(&mut self, fate: Fate, which: impl Fn(&Queued) -> bool) {
+        let fallen = &mut self.fallen;
+        self.queued.retain(|queued| {
+            let goes = which(queued);
+            if goes {
+                fallen.push((queued.message.clone(), fate));
+            }
+            !goes
+        });
     }
 
     /// How many wait or are held.
@@ -128,12 +159,6 @@ impl C2dQueue {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.queued.is_empty()
-    }
-
-    fn expire(&mut self, now: i64) {
-        self.queued.retain(|queued| {
-            queued.holder.is_some() || queued.message.expires.is_none_or(|at| at > now)
-        });
     }
 }
 
@@ -207,6 +232,8 @@ mod tests {
         queue.push(message(1, None), 0).unwrap();
         assert_eq!(queue.lock_next(1, 100).unwrap().1.message_id.unwrap(), "1");
         assert_eq!(queue.len(), 1);
+        assert_eq!(queue.fallen(), [(message(0, Some(100)), Fate::Expired)]);
+        assert_eq!(queue.fallen(), []);
     }
 
     #[test]
@@ -218,5 +245,9 @@ mod tests {
             queue.release_all();
         }
         assert!(queue.is_empty());
+        assert_eq!(
+            queue.fallen(),
+            [(message(0, None), Fate::DeliveryCountExceeded)]
+        );
     }
 }

@@ -10,25 +10,33 @@
 //! | `GET /connections` | | open connections per face |
 //! | `GET /receipts` | `after`, `limit` | `{"receipts": […], "next"}`; `next` is the next `after` |
 //! | `POST /load` | a [`Load`] | `{"appended"}`, once all of it is in the stream |
+//! | `POST /fleet` | a [`Crew`] | `{"connected"}`; they stay until they are dismissed |
+//! | `DELETE /fleet` | | 204; none of them is connected any more |
 //! | `POST /faults` | a [`Fault`] | 204 |
+//! | `GET /operations` | | per [`Operation`]: `{"accepted", "refused", "lost"}` since the start |
+//! | `PUT /limits` | [`Limits`], in place of those before | 204 |
+//! | `DELETE /limits` | | 204 |
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, Query, State},
     http::StatusCode,
-    routing::{get, post},
+    routing::{get, post, put},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::{
     fault::{FaceName, Fault},
+    fleet::Crew,
     hub::{Change, DeviceView, Etag, Hub},
     identity::Identity,
     load::{BadLoad, Load},
     log::{Last, PartitionView, ReaderView},
+    meter::{Count, Limits},
+    operation::Operation,
     refusal::Refusal,
 };
 
@@ -49,7 +57,10 @@ pub fn router(hub: Arc<Hub>) -> Router {
         .route("/connections", get(connections))
         .route("/receipts", get(receipts))
         .route("/load", post(load))
+        .route("/fleet", post(come).delete(dismiss))
         .route("/faults", post(fault))
+        .route("/operations", get(operations))
+        .route("/limits", put(limit).delete(lift))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(hub)
 }
@@ -192,9 +203,37 @@ async fn load(
     Ok(Json(json!({"appended": appended})))
 }
 
+async fn come(
+    State(hub): Shared,
+    Json(crew): Json<Crew>,
+) -> Result<Json<Value>, (StatusCode, String)> {
+    let refused = |refusal: Refusal| (StatusCode::BAD_REQUEST, refusal.to_string());
+    let connected = crew.come(&hub).map_err(refused)?;
+    Ok(Json(json!({"connected": connected})))
+}
+
+async fn dismiss(State(hub): Shared) -> StatusCode {
+    hub.fleet.dismiss();
+    StatusCode::NO_CONTENT
+}
+
 async fn fault(State(hub): Shared, Json(fault): Json<Fault>) -> StatusCode {
     tracing::info!(?fault, "a test asks for a fault");
     hub.inject(&fault);
+    StatusCode::NO_CONTENT
+}
+
+async fn operations(State(hub): Shared) -> Json<BTreeMap<Operation, Count>> {
+    Json(hub.meter.counts())
+}
+
+async fn limit(State(hub): Shared, Json(limits): Json<Limits>) -> StatusCode {
+    hub.meter.limit(Some(&limits));
+    StatusCode::NO_CONTENT
+}
+
+async fn lift(State(hub): Shared) -> StatusCode {
+    hub.meter.limit(None);
     StatusCode::NO_CONTENT
 }
 

@@ -7,6 +7,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use crate::operation::Operation;
+
 /// One of the faces that clients connect to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -106,6 +108,22 @@ pub enum Fault {
         /// For how long.
         seconds: f64,
     },
+    /// A class of operations gets 429.
+    ThrottleOperations {
+        /// Which.
+        operation: Operation,
+        /// For how long.
+        seconds: f64,
+        /// `Retry-After` of the answer, in seconds.
+        retry_after: Option<u64>,
+    },
+    /// A class of operations is carried out, and the connection cut before the answer.
+    LoseAnswers {
+        /// Which.
+        operation: Operation,
+        /// For how long.
+        seconds: f64,
+    },
     /// Ends all timed faults.
     Clear,
 }
@@ -120,6 +138,8 @@ pub struct Timed {
     throttle_events: Option<Instant>,
     lose_answers: Option<Instant>,
     silence: Vec<(FaceName, Instant)>,
+    throttle: Vec<(Operation, Instant, Option<u64>)>,
+    lose: Vec<(Operation, Instant)>,
 }
 
 /// Longest timed fault: an hour outlasts any test.
@@ -172,6 +192,22 @@ impl Faults {
                 timed.silence.push((face, end));
                 Some(end)
             }
+            Fault::ThrottleOperations {
+                operation,
+                seconds,
+                retry_after,
+            } => {
+                let end = until(seconds);
+                timed.throttle.retain(|(other, ..)| *other != operation);
+                timed.throttle.push((operation, end, retry_after));
+                Some(end)
+            }
+            Fault::LoseAnswers { operation, seconds } => {
+                let end = until(seconds);
+                timed.lose.retain(|(other, _)| *other != operation);
+                timed.lose.push((operation, end));
+                Some(end)
+            }
             Fault::Clear => {
                 *timed = Timed::default();
                 None
@@ -213,6 +249,25 @@ impl Faults {
     #[must_use]
     pub fn throttles_c2d(&self) -> bool {
         self.with(|timed| on(timed.throttle_c2d))
+    }
+
+    /// Whether a class of operations is throttled now, and with which `Retry-After`.
+    #[must_use]
+    pub fn throttles(&self, operation: Operation) -> Option<Option<u64>> {
+        self.with(|timed| {
+            let mut throttled = timed.throttle.iter();
+            let found = throttled.find(|(other, until, _)| *other == operation && on(Some(*until)));
+            found.map(|(.., retry_after)| *retry_after)
+        })
+    }
+
+    /// Whether the answers to a class of operations are lost now.
+    #[must_use]
+    pub fn loses(&self, operation: Operation) -> bool {
+        self.with(|timed| {
+            let mut lost = timed.lose.iter();
+            lost.any(|(other, until)| *other == operation && on(Some(*until)))
+        })
     }
 
     /// Whether readers are throttled now.

@@ -12,18 +12,25 @@
 mod amqp;
 pub mod c2d;
 pub mod control;
+mod document;
 mod face;
 pub mod fault;
+pub mod feedback;
+pub mod fleet;
 mod https;
 pub mod hub;
 pub mod identity;
+pub mod job;
 mod listen;
 pub mod load;
 pub mod log;
+pub mod meter;
 mod mqtt;
+pub mod operation;
 pub mod policy;
 #[cfg(test)]
 mod probe;
+pub mod query;
 pub mod receipt;
 pub mod refusal;
 pub mod sas;

@@ -1,6 +1,6 @@
 //! A hub to test with, and the least HTTP client that can ask its faces.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -30,6 +30,7 @@ pub(crate) fn settings() -> HubSettings {
         ]),
         redirect: Vec::new(),
         routes: Vec::new(),
+        feedback_every: Duration::from_millis(50),
     }
 }
 

@@ -27,6 +27,18 @@ pub enum Refusal {
     /// 409001: exists already.
     #[error("Device {0} already registered")]
     AlreadyExists(String),
+    /// No such job.
+    #[error("Job {0} not found")]
+    JobNotFound(String),
+    /// There is a job of that id.
+    #[error("Job {0} already exists")]
+    JobAlreadyExists(String),
+    /// Not as things are (azure-iot-sdk-node#464).
+    #[error("{0}")]
+    NotInThisState(String),
+    /// 429004: as many jobs as may run at once.
+    #[error("Maximum number of active jobs exceeded")]
+    TooManyJobs,
     /// 412001: not that etag any more.
     #[error(
         "Precondition failed: Device version did not match, existingVersion:{existing} newVersion:{given}"
@@ -63,6 +75,11 @@ impl Refusal {
             Self::ModuleNotFound(_) => 404_010,
             Self::DeviceNotOnline(_) => 404_103,
             Self::AlreadyExists(_) => 409_001,
+            // Of these three only the first half is known.
+            Self::JobNotFound(_) => 404_002,
+            Self::JobAlreadyExists(_) => 409_002,
+            Self::NotInThisState(_) => 400_003,
+            Self::TooManyJobs => 429_004,
             Self::Precondition { .. } => 412_001,
             Self::TooLarge(_) => 413_001,
             Self::Throttled { .. } => 429_001,
@@ -87,6 +104,10 @@ impl Refusal {
             Self::ModuleNotFound(_) => "ModuleNotFound",
             Self::DeviceNotOnline(_) => "DeviceNotOnline",
             Self::AlreadyExists(_) => "DeviceAlreadyExists",
+            Self::JobNotFound(_) => "JobNotFound",
+            Self::JobAlreadyExists(_) => "JobAlreadyExists",
+            Self::NotInThisState(_) => "OperationNotAllowedInCurrentState",
+            Self::TooManyJobs => "ThrottlingMaxActiveJobCountExceeded",
             Self::Precondition { .. } => "PreconditionFailed",
             Self::TooLarge(_) => "MessageTooLarge",
             Self::Throttled { .. } => "ThrottlingException",

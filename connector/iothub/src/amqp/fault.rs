@@ -3,7 +3,10 @@
 //! Conditions and their meaning: Microsoft's .NET and Node service SDKs (`AmqpErrorMapper`,
 //! `translateError`).
 
-use fe2o3_amqp::link::{ReceiverAttachError, SenderAttachError};
+use fe2o3_amqp::{
+    connection,
+    link::{ReceiverAttachError, SenderAttachError},
+};
 use fe2o3_amqp_types::{
     definitions::{Error, ErrorCondition},
     primitives::Symbol,
@@ -14,11 +17,27 @@ use crate::{
     refusal::{Subject, refused_by_status, words},
 };
 
+/// The connection is lost.
+const CONNECTION: &str = "the AMQP connection to the hub";
+
+/// Why the connection is gone.
+pub(crate) fn closing(closed: Result<(), connection::Error>) -> HubError {
+    match closed {
+        Ok(()) => transport(CONNECTION, &"closed by the hub"),
+        Err(connection::Error::RemoteClosedWithError(error)) => closed_for(CONNECTION, &error),
+        Err(error) => transport(CONNECTION, &error),
+    }
+}
+
 /// Why the connection, a session or a link was refused or closed: `what` was tried.
 pub(crate) fn closed_for(what: &str, error: &Error) -> HubError {
     let text = error.description.as_deref().unwrap_or_default();
     let name = condition(&error.condition);
-    let subject = Subject { what, id: "" };
+    let subject = Subject {
+        what,
+        id: "",
+        right: "ServiceConnect",
+    };
     let status = match name.as_str() {
         "amqp:unauthorized-access" => 401,
         "amqp:not-found" | "com.microsoft:iot-hub-not-found-error" => 404,

@@ -1,6 +1,9 @@
-//! The AMQP connection to the hub's own host: login, sessions.
+//! The AMQP connection to the hub's own host: login, sessions, links.
 
+pub(crate) mod authorization;
 pub(crate) mod fault;
+pub(crate) mod link;
+pub(crate) mod pause;
 
 use std::time::Duration;
 

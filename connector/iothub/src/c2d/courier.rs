@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
 
-use fe2o3_amqp::{Sender, connection::ConnectionHandle, link::DetachError, session::SessionHandle};
+use fe2o3_amqp::{Sender, connection::ConnectionHandle, link::DetachError};
 use tokio::{
     pin, select,
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
@@ -11,14 +11,15 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    authorization,
-    link::Link,
+    link::{self, Link},
     message::encode,
     order::{Claimed, HandedOver, Order, late},
     outcome,
-    pause::Pause,
 };
-use crate::{HubAmqpSettings, HubConnectionString, HubError, amqp::fault};
+use crate::{
+    HubAmqpSettings, HubError,
+    amqp::{authorization::renew, fault::closing, pause::Pause},
+};
 
 /// How often messages that nobody waits for any more make room while there is no link.
 const SWEEP: Duration = Duration::from_millis(250);
@@ -116,7 +117,7 @@ impl Courier {
             let opened = select! {
                 () = shutdown.cancelled() => return,
                 () = self.inbox.sweep() => return,
-                opened = Link::open(&self.settings) => opened,
+                opened = link::open(&self.settings) => opened,
             };
             let error = match opened {
                 Ok(mut link) => {
@@ -165,7 +166,7 @@ impl Courier {
         let Link {
             connection,
             tokens,
-            sender,
+            end: sender,
             ..
         } = link;
         let renewal = renew(tokens, &self.settings.connection);
@@ -238,17 +239,6 @@ async fn hand_over(
     link
 }
 
-/// Puts a fresh token before the last one runs out. Ends with an error only.
-async fn renew(tokens: &mut SessionHandle<()>, connection: &HubConnectionString) -> HubError {
-    loop {
-        sleep(authorization::RENEWAL).await;
-        if let Err(error) = authorization::put(tokens, connection).await {
-            return error;
-        }
-        tracing::debug!("the token of the AMQP connection is renewed");
-    }
-}
-
 /// Waits until the connection or the link is lost, or the token cannot be renewed. Cancel-safe.
 async fn lost(
     connection: &mut ConnectionHandle<()>,
@@ -267,11 +257,4 @@ async fn lost(
         return closing(closed);
     }
     outcome::detached(&detached)
-}
-
-fn closing(closed: Result<(), fe2o3_amqp::connection::Error>) -> HubError {
-    match closed {
-        Ok(()) => fault::transport(outcome::CONNECTION, &"closed by the hub"),
-        Err(error) => outcome::connection_lost(&error),
-    }
 }

@@ -1,12 +1,10 @@
 //! Cloud-to-device messages over AMQP.
 
-mod authorization;
 mod courier;
 mod link;
 mod message;
 mod order;
 mod outcome;
-mod pause;
 
 use std::time::Duration;
 

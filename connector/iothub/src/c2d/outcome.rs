@@ -14,8 +14,6 @@ use crate::{
 
 /// What is sent, in an error.
 pub(super) const MESSAGE: &str = "the message";
-/// The connection is lost.
-pub(super) const CONNECTION: &str = "the AMQP connection to the hub";
 /// The link is lost while nothing is under way on it.
 const LINK: &str = "the link for cloud-to-device messages";
 
@@ -65,6 +63,7 @@ fn rejected_for(device: &str, error: &Error) -> HubError {
     let subject = Subject {
         what: MESSAGE,
         id: device,
+        right: "ServiceConnect",
     };
     let text = error.description.as_deref().unwrap_or_default();
     let name = condition(&error.condition);
@@ -117,16 +116,6 @@ pub(super) fn link_after(error: &SendError) -> Result<(), HubError> {
         ) => Err(closed_for(LINK, error)),
         SendError::Detached(error) => Err(detached(error)),
         error => Err(transport(LINK, error)),
-    }
-}
-
-/// Why the connection is gone.
-pub(super) fn connection_lost(error: &fe2o3_amqp::connection::Error) -> HubError {
-    match error {
-        fe2o3_amqp::connection::Error::RemoteClosedWithError(error) => {
-            closed_for(CONNECTION, error)
-        }
-        error => transport(CONNECTION, error),
     }
 }
 
@@ -208,7 +197,7 @@ mod tests {
                 AmqpError::UnauthorizedAccess.into(),
                 "no right",
                 HubError::Denied {
-                    what: "the message: no right".into(),
+                    what: "the message needs the right ServiceConnect: no right".into(),
                 },
             ),
             // What the text says is more than the condition.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::MethodAnswer;
@@ -20,6 +20,8 @@ pub(super) struct Answer<'a> {
     pub(super) error_code: Option<&'a str>,
     /// Header `Retry-After`.
     pub(super) retry_after: Option<&'a str>,
+    /// Header `x-ms-continuation`.
+    pub(super) continuation: Option<&'a str>,
     /// The body.
     pub(super) body: &'a [u8],
 }
@@ -33,33 +35,38 @@ struct Invoked {
 
 /// What came of a direct method.
 pub(super) fn invoked(answer: &Answer<'_>, subject: Subject<'_>) -> Result<MethodAnswer, HubError> {
-    if answer.status != 200 {
-        return Err(refusal(answer, subject));
-    }
-    match serde_json::from_slice(answer.body) {
-        Ok(Invoked { status, payload }) => Ok(MethodAnswer { status, payload }),
-        Err(error) => Err(HubError::Unexpected {
-            what: subject.what.to_owned(),
-            answer: format!("it cannot be read: {error}"),
-        }),
-    }
+    let Invoked { status, payload } = typed(answer, subject)?;
+    Ok(MethodAnswer { status, payload })
 }
 
 /// A document of the hub's own.
 pub(super) fn document(answer: &Answer<'_>, subject: Subject<'_>) -> Result<Value, HubError> {
-    if answer.status != 200 {
-        return Err(refusal(answer, subject));
-    }
-    match serde_json::from_slice(answer.body) {
-        Ok(document @ Value::Object(_)) => Ok(document),
-        Ok(_) => Err(HubError::Unexpected {
+    match typed(answer, subject)? {
+        document @ Value::Object(_) => Ok(document),
+        _ => Err(HubError::Unexpected {
             what: subject.what.to_owned(),
             answer: "it is no JSON object".into(),
         }),
-        Err(error) => Err(HubError::Unexpected {
-            what: subject.what.to_owned(),
-            answer: format!("it cannot be read: {error}"),
-        }),
+    }
+}
+
+/// A document of which a part is known.
+pub(super) fn typed<T: DeserializeOwned>(
+    answer: &Answer<'_>,
+    subject: Subject<'_>,
+) -> Result<T, HubError> {
+    done(answer, subject)?;
+    serde_json::from_slice(answer.body).map_err(|error| HubError::Unexpected {
+        what: subject.what.to_owned(),
+        answer: format!("it cannot be read: {error}"),
+    })
+}
+
+/// That it is done says it all.
+pub(super) fn done(answer: &Answer<'_>, subject: Subject<'_>) -> Result<(), HubError> {
+    match answer.status {
+        200..=299 => Ok(()),
+        _ => Err(refusal(answer, subject)),
     }
 }
 
@@ -129,6 +136,7 @@ mod tests {
     const SUBJECT: Subject<'_> = Subject {
         what: "the direct method",
         id: "pump-1",
+        right: "ServiceConnect",
     };
 
     fn answer(status: u16, body: &str) -> Result<MethodAnswer, HubError> {
@@ -145,6 +153,7 @@ mod tests {
             status,
             error_code,
             retry_after,
+            continuation: None,
             body: body.as_bytes(),
         };
         invoked(&answer, SUBJECT)
@@ -202,7 +211,8 @@ mod tests {
                 401,
                 r#"{"Message":"ErrorCode:IotHubUnauthorizedAccess;Unauthorized","ExceptionMessage":"t"}"#,
                 HubError::Denied {
-                    what: "the direct method: ErrorCode:IotHubUnauthorizedAccess;Unauthorized"
+                    what: "the direct method needs the right ServiceConnect: \
+                           ErrorCode:IotHubUnauthorizedAccess;Unauthorized"
                         .into(),
                 },
             ),
@@ -222,7 +232,7 @@ mod tests {
             (
                 400,
                 r#"{"Message":"ErrorCode:ArgumentInvalid;bad","ExceptionMessage":""}"#,
-                HubError::Refused {
+                HubError::Invalid {
                     what: "the direct method".into(),
                     answer: "ErrorCode:ArgumentInvalid;bad".into(),
                 },

@@ -177,7 +177,13 @@ impl<F: Face> Connection<F> {
         };
         let session = sessions.get_mut(&channel).ok_or_else(no_session);
         match performative {
-            Performative::Heartbeat | Performative::Disposition => {}
+            Performative::Heartbeat => {}
+            Performative::Disposition(body) => {
+                // Of a session that has ended nothing is waited for.
+                if let Ok(session) = session {
+                    session.on_disposition(face, body, out)?;
+                }
+            }
             Performative::Open(_) => {
                 return Err(AmqpError::new(condition::NOT_ALLOWED, "open came twice"));
             }

@@ -42,8 +42,21 @@ pub(crate) enum Pulled {
     Nothing,
     /// An encoded message.
     Message(Bytes),
+    /// The same; the face wants to know by this number what the peer says of it.
+    Tracked(Bytes, u64),
     /// The link ends.
     Detach(AmqpError),
+}
+
+/// What a peer says of a message that it has got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It has taken it.
+    Accepted,
+    /// It does not want it, and nobody should.
+    Rejected,
+    /// It does not want it; others may.
+    Released,
 }
 
 /// What a service makes of its links. One per connection; asked by it and by nobody else.
@@ -69,6 +82,9 @@ pub(crate) trait Face: Send {
     /// The next message for a link that the peer reads from. Without `credit` none may be taken, but
     /// the link may end.
     fn pull(&mut self, link: LinkId, credit: bool) -> Pulled;
+
+    /// What the peer says of a message that was tracked.
+    fn settled(&mut self, _link: LinkId, _number: u64, _outcome: Outcome) {}
 
     /// The link is gone.
     fn detached(&mut self, link: LinkId);

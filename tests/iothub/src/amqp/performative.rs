@@ -49,8 +49,8 @@ pub(super) enum Performative {
     Attach(Box<Attach>),
     Flow(Flow),
     Transfer(Transfer),
-    /// The peer has settled something; nothing here waits for it.
-    Disposition,
+    /// The peer has settled something. Not read: one comes for every event, and few are waited for.
+    Disposition(Bytes),
     Detach {
         handle: u32,
         closed: bool,
@@ -114,6 +114,34 @@ pub(super) struct Flow {
     pub(super) echo: bool,
 }
 
+/// What the peer says of deliveries, from the first to the last of these numbers.
+#[derive(Debug)]
+pub(super) struct Disposition {
+    /// The peer's role in those deliveries.
+    pub(super) role: Role,
+    pub(super) first: u32,
+    pub(super) last: u32,
+    pub(super) settled: bool,
+    /// The code of the state, if there is one.
+    pub(super) state: Option<u64>,
+}
+
+impl Disposition {
+    pub(super) fn decode(mut body: Bytes) -> Result<Self, AmqpError> {
+        let (_, value) = described(take_value(&mut body)?)?;
+        let mut fields = Fields::of(value)?;
+        let missing = || AmqpError::new(condition::DECODE_ERROR, "first is missing");
+        let first = fields.u32(1).ok_or_else(missing)?;
+        Ok(Self {
+            role: Role::from_wire(fields.bool(0)),
+            first,
+            last: fields.u32(2).unwrap_or(first),
+            settled: fields.bool(3),
+            state: Fields::of_described(fields.take(4)).map(|(code, _)| code),
+        })
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Transfer {
     pub(super) handle: u32,
@@ -129,10 +157,10 @@ impl Performative {
         if body.is_empty() {
             return Ok(Self::Heartbeat);
         }
-        // One comes for every event that is delivered, and nothing in it matters here.
         if body.first_chunk() == Some(&[0x00, 0x53, DISPOSITION]) {
-            return Ok(Self::Disposition);
+            return Ok(Self::Disposition(body));
         }
+        let whole = body.clone();
         let (code, value) = described(take_value(&mut body)?)?;
         let mut fields = Fields::of(value)?;
         let missing =
@@ -190,7 +218,7 @@ impl Performative {
                 aborted: fields.bool(9),
                 payload: body,
             }),
-            DISPOSITION => Self::Disposition,
+            DISPOSITION => Self::Disposition(whole),
             DETACH => Self::Detach {
                 handle: handle(0, &fields)?,
                 closed: fields.bool(1),

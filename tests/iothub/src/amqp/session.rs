@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use bytes::{BufMut as _, BytesMut};
+use bytes::{BufMut as _, Bytes, BytesMut};
 
 use super::{
-    Face, LinkId, Message, Pulled,
+    Face, LinkId, Message, Outcome, Pulled,
     error::{AmqpError, condition},
     frame::{FrameKind, write_frame},
     link::{CREDIT, Delivery, Incoming, Link, MAX_MESSAGE, Outgoing},
-    performative::{self, Attach, Begin, Flow, LinkFlow, Role, SessionFlow, Transfer},
+    performative::{self, Attach, Begin, Disposition, Flow, LinkFlow, Role, SessionFlow, Transfer},
 };
 
 /// Frames that the peer may send before it hears of us again.
@@ -21,6 +21,8 @@ const FRAME_OVERHEAD: usize = 128;
 
 const ACCEPTED: u8 = 0x24;
 const REJECTED: u8 = 0x25;
+/// States that end a delivery lie between accepted and modified (AMQP 1.0, 3.4).
+const MODIFIED: u64 = 0x27;
 
 /// A session.
 #[derive(Debug)]
@@ -32,6 +34,8 @@ pub(super) struct Session {
     next_delivery: u32,
     peer_window: u32,
     links: BTreeMap<u32, Link>,
+    /// Deliveries of which a face wants to know what becomes: its link, and its own number for it.
+    tracked: BTreeMap<u32, (u32, u64)>,
 }
 
 impl Session {
@@ -48,6 +52,7 @@ impl Session {
             next_delivery: 0,
             peer_window: begin.incoming_window,
             links: BTreeMap::new(),
+            tracked: BTreeMap::new(),
         }
     }
 
@@ -199,6 +204,57 @@ impl Session {
         }
     }
 
+    /// The peer says what has become of deliveries.
+    ///
+    /// # Errors
+    /// What ends the connection.
+    pub(super) fn on_disposition(
+        &mut self,
+        face: &mut impl Face,
+        body: Bytes,
+        out: &mut BytesMut,
+    ) -> Result<(), AmqpError> {
+        if self.tracked.is_empty() {
+            return Ok(());
+        }
+        let Disposition {
+            role,
+            first,
+            last,
+            settled,
+            state,
+        } = Disposition::decode(body)?;
+        let outcome = match state {
+            Some(state) if state == u64::from(ACCEPTED) => Outcome::Accepted,
+            Some(state) if state == u64::from(REJECTED) => Outcome::Rejected,
+            // Modified says more than released, and nothing that matters here; settled without a state
+            // is released by default (AMQP 1.0, 3.5.3).
+            Some(state) if state <= MODIFIED => Outcome::Released,
+            None if settled => Outcome::Released,
+            // Received: how far the peer has come.
+            Some(_) | None => return Ok(()),
+        };
+        if role != Role::Receiver || first > last {
+            return Ok(());
+        }
+        let rest = self.tracked.split_off(&first);
+        let (done, later): (BTreeMap<_, _>, BTreeMap<_, _>) = rest
+            .into_iter()
+            .partition(|(delivery, _)| *delivery <= last);
+        self.tracked.extend(later);
+        for (delivery, (handle, number)) in done {
+            face.settled(self.id(handle), number, outcome);
+            if !settled {
+                self.write(out, |body| {
+                    performative::disposition(body, Role::Sender, delivery, delivery, |state| {
+                        state.described(ACCEPTED, |_| {});
+                    });
+                });
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn on_detach(
         &mut self,
         face: &mut impl Face,
@@ -209,6 +265,7 @@ impl Session {
         match self.links.remove(&handle) {
             Some(Link::Leaving) | None => {}
             Some(Link::Outgoing(_) | Link::Incoming(_)) => {
+                self.tracked.retain(|_, (other, _)| *other != handle);
                 face.detached(self.id(handle));
                 self.write(out, |body| performative::detach(body, handle, closed, None));
             }
@@ -262,7 +319,16 @@ impl Session {
             return false;
         };
         if link.current.is_none() {
-            match face.pull(id, link.credit > 0) {
+            let mut pulled = face.pull(id, link.credit > 0);
+            if let Pulled::Tracked(bytes, number) = pulled {
+                if link.settled {
+                    face.settled(id, number, Outcome::Accepted);
+                } else {
+                    self.tracked.insert(self.next_delivery, (handle, number));
+                }
+                pulled = Pulled::Message(bytes);
+            }
+            match pulled {
                 Pulled::Detach(error) => {
                     self.detach(face, handle, &error, out);
                     return true;
@@ -276,7 +342,7 @@ impl Session {
                     link.credit -= 1;
                     link.delivery_count = link.delivery_count.wrapping_add(1);
                 }
-                Pulled::Message(_) | Pulled::Nothing => {
+                Pulled::Message(_) | Pulled::Tracked(..) | Pulled::Nothing => {
                     if !link.drain || link.credit == 0 {
                         return false;
                     }

@@ -1,17 +1,20 @@
 //! The control face as tests use it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::{
+    c2d::{C2dMessage, MAX_DEPTH},
     fault::FaceName,
-    hub::{Hub, Subscription},
+    hub::{Hub, MethodRequest, Subscription},
     identity::Identity,
     log::{Epoch, NewEvent, Position, Reader, ReaderRequest},
+    operation::Operation,
     probe::{Answer, ask, hub},
     receipt::Received,
+    refusal::Refusal,
 };
 
 struct Face {
@@ -215,4 +218,69 @@ async fn a_load_is_in_the_stream_when_it_is_answered() {
     assert_eq!(stored, 30);
     let refused = face.ask("POST /load", Some(json!({"events": 1, "devices": 0})));
     assert_eq!(refused.await.status, 400);
+}
+
+#[tokio::test]
+async fn a_fleet_answers_methods_fetches_messages_and_leaves() {
+    let face = Face::new().await;
+    let crew = json!({"devices": 3, "prefix": "pump-", "answerMs": 1, "upToMs": 5, "status": 207});
+    let come = face.ask("POST /fleet", Some(crew)).await;
+    assert_eq!(come.body, json!({"connected": 3}), "{come:?}");
+    let silent = json!({"devices": 1, "prefix": "silent-", "fetch": false});
+    face.ask("POST /fleet", Some(silent)).await;
+
+    let call = |seconds| MethodRequest {
+        name: "echo".into(),
+        payload: json!([1]),
+        response_timeout: Duration::from_secs(seconds),
+        connect_timeout: Duration::from_secs(5),
+    };
+    let pump = Identity::device("pump-2").unwrap();
+    let answer = face.hub.invoke(&pump, call(5)).await.unwrap();
+    assert_eq!((answer.status, answer.payload), (207, json!([1])));
+    let silent = Identity::device("silent-0").unwrap();
+    let refused = face.hub.invoke(&silent, call(0)).await;
+    assert_eq!(refused, Err(Refusal::DeviceTimeout));
+
+    let message = || C2dMessage {
+        message_id: Some("m".into()),
+        to: String::new(),
+        correlation_id: None,
+        user_id: None,
+        content_type: None,
+        content_encoding: None,
+        expires: None,
+        properties: Vec::new(),
+        body: bytes::Bytes::new(),
+    };
+    for _ in 0..MAX_DEPTH {
+        face.hub.send_c2d(&silent, message()).unwrap();
+        face.hub.send_c2d(&pump, message()).unwrap();
+        while face.hub.get(&pump).unwrap().c2d_depth > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    let full = face.hub.send_c2d(&silent, message());
+    assert_eq!(full, Err(Refusal::QueueFull("silent-0".into())));
+
+    face.ask("DELETE /fleet", None).await;
+    while face.hub.get(&pump).unwrap().connected {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn limits_are_set_lifted_and_counted() {
+    let face = Face::new().await;
+    let limits = json!({"tier": "S1", "operations": ["queries"], "burstSeconds": 0});
+    assert_eq!(face.ask("PUT /limits", Some(limits)).await.status, 204);
+    let one = || face.hub.admit(Operation::Queries, 1.0).is_ok();
+    assert_eq!((one(), one()), (true, false));
+    assert_eq!(face.ask("DELETE /limits", None).await.status, 204);
+    assert!(one());
+    let counts = face.ask("GET /operations", None).await;
+    let queries = json!({"accepted": 2, "refused": 1, "lost": 0});
+    assert_eq!(counts.body["queries"], queries, "{counts:?}");
+    let nonsense = json!({"tier": "S4"});
+    assert_eq!(face.ask("PUT /limits", Some(nonsense)).await.status, 422);
 }

@@ -1,15 +1,25 @@
 //! The hub's own AMQP: cloud-to-device messages, and the redirect of those who look for telemetry.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
+use bytes::{Bytes, BytesMut};
 use percent_encoding::percent_decode_str;
+use tokio_util::sync::CancellationToken;
 
 use super::{CBS, grant::Grants, no_such_node, path_of, reply::Replies, unauthorized};
 use crate::{
-    amqp::{AmqpError, Attach, Body, Face, LinkId, Login, Message, Pulled, Role, condition, text},
+    amqp::{
+        AmqpError, Attach, Body, Face, LinkId, Login, Message, Outcome, Pulled, Role, binary,
+        condition, described, descriptor, text,
+    },
     c2d::C2dMessage,
+    feedback::Record,
     hub::Hub,
     identity::Identity,
+    operation::Operation,
     policy::Right,
     refusal::Refusal,
     sas::SasError,
@@ -17,6 +27,9 @@ use crate::{
 
 /// Where services send cloud-to-device messages.
 const DEVICE_BOUND: &str = "messages/devicebound";
+/// Where services hear of them.
+const FEEDBACK: &str = "messages/servicebound/feedback";
+const FEEDBACK_TYPE: &str = "application/vnd.microsoft.iothub.feedback.json";
 /// Where services that know only the hub's host look for telemetry.
 const EVENTS: &str = "messages/events";
 
@@ -29,17 +42,23 @@ pub(super) struct HubFace {
     grants: Grants,
     replies: Replies,
     senders: HashSet<LinkId>,
+    /// Links for feedback, each with the number under which it holds batches.
+    listeners: HashMap<LinkId, u64>,
+    /// Ends the connection without a word.
+    dropped: CancellationToken,
     /// Logged in with user and password: only to those the hub is known to tell of its endpoint.
     with_password: bool,
 }
 
 impl HubFace {
-    pub(super) fn new(hub: Arc<Hub>) -> Self {
+    pub(super) fn new(hub: Arc<Hub>, dropped: CancellationToken) -> Self {
         Self {
             hub,
             grants: Grants::default(),
             replies: Replies::default(),
             senders: HashSet::new(),
+            listeners: HashMap::new(),
+            dropped,
             with_password: false,
         }
     }
@@ -80,8 +99,29 @@ impl HubFace {
         let (identity, message) = c2d(&mut message)?;
         self.hub
             .send_c2d(&identity, message)
-            .map_err(|refusal| rejected(&refusal))
+            .map_err(|refusal| rejected(&refusal))?;
+        if self.hub.faults.loses(Operation::C2d) {
+            self.hub.meter.lost(Operation::C2d);
+            self.dropped.cancel();
+        }
+        Ok(())
     }
+}
+
+/// A batch of feedback as a message.
+fn feedback(hub: &str, number: u64, records: &[Record]) -> Bytes {
+    let mut out = BytesMut::new();
+    described(&mut out, 0x73, |properties| {
+        properties
+            .string(&number.to_string())
+            .binary(hub.as_bytes())
+            .nulls(4);
+        properties.symbol(FEEDBACK_TYPE).symbol("utf-8").nulls(5);
+    });
+    descriptor(&mut out, 0x75);
+    // Names, times and enums: it can always be written.
+    binary(&mut out, &serde_json::to_vec(records).unwrap_or_default());
+    out.freeze()
 }
 
 /// Reads a cloud-to-device message: whom it is for, and what it says.
@@ -134,6 +174,10 @@ fn rejected(refusal: &Refusal) -> AmqpError {
         Refusal::Throttled { .. } => condition::SERVER_BUSY,
         Refusal::DeviceNotOnline(_)
         | Refusal::AlreadyExists(_)
+        | Refusal::JobNotFound(_)
+        | Refusal::JobAlreadyExists(_)
+        | Refusal::NotInThisState(_)
+        | Refusal::TooManyJobs
         | Refusal::Precondition { .. }
         | Refusal::DeviceTimeout => condition::INTERNAL_ERROR,
     };
@@ -181,6 +225,9 @@ impl Face for HubFace {
         if lower == DEVICE_BOUND && attach.role == Role::Sender {
             self.senders.insert(link);
             Ok(())
+        } else if lower == FEEDBACK && attach.role == Role::Receiver {
+            self.listeners.insert(link, self.hub.number());
+            Ok(())
         } else if let Some(tail) = lower.strip_prefix(EVENTS)
             && (tail.is_empty() || tail.starts_with('/'))
             && attach.role == Role::Receiver
@@ -208,13 +255,51 @@ impl Face for HubFace {
         if !credit {
             return Pulled::Nothing;
         }
+        if let Some(holder) = self.listeners.get(&link) {
+            return match self.hub.feedback.lock_next(*holder) {
+                Some((number, records)) => {
+                    let bytes = feedback(&self.hub.settings.name, number, &records);
+                    Pulled::Tracked(bytes, number)
+                }
+                None => Pulled::Nothing,
+            };
+        }
         self.replies
             .pull(link)
             .map_or(Pulled::Nothing, Pulled::Message)
     }
 
+    fn settled(&mut self, link: LinkId, number: u64, outcome: Outcome) {
+        let Some(holder) = self.listeners.get(&link) else {
+            return;
+        };
+        match outcome {
+            Outcome::Accepted | Outcome::Rejected => self.hub.feedback.complete(*holder, number),
+            Outcome::Released => {
+                self.hub.feedback.abandon(*holder, number);
+                self.hub.connections.wake_all();
+            }
+        }
+    }
+
     fn detached(&mut self, link: LinkId) {
         self.replies.detached(link);
         self.senders.remove(&link);
+        if let Some(holder) = self.listeners.remove(&link) {
+            self.hub.feedback.abandon_all(holder);
+            self.hub.connections.wake_all();
+        }
+    }
+}
+
+impl Drop for HubFace {
+    /// A connection that is lost gives back what its links held.
+    fn drop(&mut self) {
+        for holder in self.listeners.values() {
+            self.hub.feedback.abandon_all(*holder);
+        }
+        if !self.listeners.is_empty() {
+            self.hub.connections.wake_all();
+        }
     }
 }

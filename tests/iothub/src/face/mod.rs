@@ -26,7 +26,7 @@ pub async fn serve_hub<S>(hub: Arc<Hub>, stream: S, connection: Connection)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let face = hub::HubFace::new(Arc::clone(&hub));
+    let face = hub::HubFace::new(Arc::clone(&hub), connection.dropped.clone());
     serve(stream, connection, face, || {
         hub.faults.silent(FaceName::HubAmqp)
     })

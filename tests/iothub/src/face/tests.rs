@@ -34,6 +34,7 @@ fn hub() -> Arc<Hub> {
         ]),
         redirect: vec![("events.example".into(), 5671)],
         routes: Vec::new(),
+        feedback_every: Duration::from_millis(50),
     })
 }
 

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use axum::{
     extract::{Query, Request, State},
-    http::{Method, header::AUTHORIZATION},
+    http::{
+        Method, StatusCode,
+        header::{AUTHORIZATION, CONTENT_LENGTH, TRANSFER_ENCODING},
+    },
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -29,10 +32,23 @@ pub(super) async fn check(
     request: Request,
     next: Next,
 ) -> Response {
+    if without_length(&request) {
+        return (StatusCode::LENGTH_REQUIRED, "Length Required").into_response();
+    }
     match admit(&hub, &version, &request) {
         Ok(()) => next.run(request).await,
         Err(refusal) => Failure::from(refusal).into_response(),
     }
+}
+
+/// What would carry a body must say how long it is (azure-iot-sdk-java#124).
+fn without_length(request: &Request) -> bool {
+    let headers = request.headers();
+    let carries = matches!(
+        *request.method(),
+        Method::POST | Method::PUT | Method::PATCH
+    );
+    carries && !headers.contains_key(CONTENT_LENGTH) && !headers.contains_key(TRANSFER_ENCODING)
 }
 
 fn admit(hub: &Hub, version: &Version, request: &Request) -> Result<(), Refusal> {
@@ -59,9 +75,12 @@ fn is_version(text: &str) -> bool {
     date.parse::<jiff::civil::Date>().is_ok() && date.len() == "2021-04-12".len()
 }
 
-/// Source: Microsoft Learn, "IoT Hub permissions".
+/// Source: Microsoft Learn, "IoT Hub permissions"; of jobs "Schedule and broadcast jobs", which asks for
+/// the two rights of the registry.
 fn needed(method: &Method, path: &str) -> Right {
-    if !path.starts_with("/devices") || path.ends_with("/commands") {
+    let registry = ["/devices", "/jobs/", "/statistics/devices"];
+    let registry = registry.iter().any(|folder| path.starts_with(folder));
+    if !registry || path == "/devices/query" || path.ends_with("/commands") {
         Right::ServiceConnect
     } else if method == Method::GET || method == Method::HEAD {
         Right::RegistryRead
@@ -87,6 +106,13 @@ mod tests {
             needs(Method::DELETE, "/devices/d/commands"),
             Right::ServiceConnect
         );
+        assert_eq!(needs(Method::POST, "/devices/query"), Right::ServiceConnect);
+        assert_eq!(
+            needs(Method::GET, "/statistics/devices"),
+            Right::RegistryRead
+        );
+        assert_eq!(needs(Method::GET, "/jobs/v2/j"), Right::RegistryRead);
+        assert_eq!(needs(Method::PUT, "/jobs/v2/j"), Right::RegistryWrite);
         assert_eq!(needs(Method::GET, "/twins/d"), Right::ServiceConnect);
         assert_eq!(
             needs(Method::POST, "/twins/d/methods"),

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
+    document,
     hub::{Change, DeviceView, Hub, Keys},
     identity::Identity,
     refusal::Refusal,
@@ -24,9 +25,6 @@ use super::{
 
 /// Most devices in one answer. Source: Microsoft Learn, "Devices - Get Devices".
 const MAX_LISTED: usize = 1000;
-
-/// What IoT Hub writes for "never".
-pub(super) const NEVER: &str = "0001-01-01T00:00:00";
 
 /// Of an identity's body, what the stand-in keeps. SDKs send more.
 #[derive(Debug, Deserialize)]
@@ -103,52 +101,8 @@ impl Written {
     }
 }
 
-/// `connectionState` of an identity.
-pub(super) fn connection_state(view: &DeviceView) -> &'static str {
-    if view.connected {
-        "Connected"
-    } else {
-        "Disconnected"
-    }
-}
-
-/// `status` of an identity.
-pub(super) fn status(view: &DeviceView) -> &'static str {
-    if view.enabled { "enabled" } else { "disabled" }
-}
-
-fn show(view: &DeviceView) -> Value {
-    let mut shown = json!({
-        "deviceId": view.identity.device_id(),
-        "generationId": view.generation,
-        "etag": view.etag,
-        "connectionState": connection_state(view),
-        "connectionStateUpdatedTime": NEVER,
-        "lastActivityTime": NEVER,
-        "cloudToDeviceMessageCount": view.c2d_depth,
-        "authentication": {
-            "type": "sas",
-            "symmetricKey": {
-                "primaryKey": view.keys.primary.reveal(),
-                "secondaryKey": view.keys.secondary.reveal(),
-            },
-            "x509Thumbprint": {"primaryThumbprint": null, "secondaryThumbprint": null},
-        },
-    });
-    if let Some(module) = view.identity.module_id() {
-        shown["moduleId"] = module.into();
-        shown["managedBy"] = Value::Null;
-    } else {
-        shown["status"] = status(view).into();
-        shown["statusReason"] = Value::Null;
-        shown["statusUpdatedTime"] = NEVER.into();
-        shown["capabilities"] = json!({"iotEdge": false});
-    }
-    shown
-}
-
 fn answer(view: &DeviceView) -> (HeaderMap, Json<Value>) {
-    (etag(&view.etag), Json(show(view)))
+    (etag(&view.etag), Json(document::identity(view)))
 }
 
 /// The header; quotes are HTTP's, not the etag's.
@@ -170,7 +124,7 @@ pub(super) async fn list(State(hub): State<Arc<Hub>>, Query(top): Query<Top>) ->
         .and_then(|top| usize::try_from(top).ok())
         .filter(|top| (1..=MAX_LISTED).contains(top))
         .unwrap_or(MAX_LISTED);
-    Json(hub.list(None, top).iter().map(show).collect())
+    Json(hub.list(None, top).iter().map(document::identity).collect())
 }
 
 pub(super) async fn modules(
@@ -179,7 +133,7 @@ pub(super) async fn modules(
 ) -> Result<Json<Vec<Value>>, Failure> {
     hub.get(&Identity::device(&device)?)?;
     let modules = hub.list(Some(&device), MAX_LISTED);
-    Ok(Json(modules.iter().map(show).collect()))
+    Ok(Json(modules.iter().map(document::identity).collect()))
 }
 
 pub(super) async fn read(
@@ -206,6 +160,16 @@ pub(super) async fn delete(
 ) -> Result<StatusCode, Failure> {
     hub.delete(&identity, &condition)?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// How many devices there are, and how many may connect.
+pub(super) async fn statistics(State(hub): State<Arc<Hub>>) -> Json<Value> {
+    let (all, enabled) = hub.count();
+    Json(json!({
+        "totalDeviceCount": all,
+        "enabledDeviceCount": enabled,
+        "disabledDeviceCount": all - enabled,
+    }))
 }
 
 /// Drops the cloud-to-device messages that wait for a device.

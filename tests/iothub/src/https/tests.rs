@@ -11,6 +11,7 @@ use crate::{
     fault::{FaceName, Fault},
     hub::{Hub, Subscription, ToDevice},
     identity::Identity,
+    operation::Operation,
     probe::{Answer, ask, hub, token},
 };
 
@@ -324,8 +325,8 @@ async fn waiting_messages_can_be_purged() {
 async fn what_is_not_there_is_said_to_be_not_there() {
     let face = Face::new();
     for what in [
-        "POST /devices/query",
-        "GET /jobs/v2/1",
+        "POST /jobs/create",
+        "POST /devices",
         "PUT /twins/d",
         "GET /twins/d/methods",
     ] {
@@ -374,4 +375,39 @@ async fn a_fault_cuts_and_another_silences_connections() {
     face.hub.inject(&Fault::Clear);
     answered.await.unwrap();
     assert!(answer.starts_with(b"HTTP/1.1 400"));
+}
+
+#[tokio::test]
+async fn an_answer_is_lost_after_the_deed() {
+    let face = Face::new();
+    face.hub.inject(&Fault::LoseAnswers {
+        operation: Operation::Registry,
+        seconds: 60.0,
+    });
+    let mut stream = face.connect();
+    let request = format!(
+        "PUT /devices/d?api-version=2021-04-12 HTTP/1.1\r\nhost: h\r\nauthorization: {}\r\n\
+         content-length: 2\r\n\r\n{{}}",
+        token("owner")
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    assert!(answer.is_empty());
+    assert!(face.hub.get(&Identity::device("d").unwrap()).is_ok());
+    let count = face.hub.meter.counts()[&Operation::Registry];
+    assert_eq!((count.accepted, count.lost), (1, 1));
+}
+
+#[tokio::test]
+async fn what_does_not_say_how_long_it_is_is_refused() {
+    let face = Face::new();
+    let mut stream = face.connect();
+    stream
+        .write_all(b"POST /jobs/v2/j/cancel HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 411 "), "{answer}");
 }

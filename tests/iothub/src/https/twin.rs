@@ -3,40 +3,23 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State, http::HeaderMap};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
+    document,
     hub::{DeviceView, Hub},
     twin::Twin,
 };
 
 use super::{
     error::Failure,
-    registry::{NEVER, connection_state, etag, status},
+    registry::etag,
     request::{Body, Condition, Who},
 };
 
 fn answer(view: &DeviceView, twin: &Twin) -> (HeaderMap, Json<Value>) {
     let version = twin.revision.to_string();
-    let mut shown = json!({
-        "deviceId": view.identity.device_id(),
-        "etag": version,
-        "deviceEtag": view.etag,
-        "status": status(view),
-        "statusUpdateTime": NEVER,
-        "connectionState": connection_state(view),
-        "lastActivityTime": NEVER,
-        "cloudToDeviceMessageCount": view.c2d_depth,
-        "authenticationType": "sas",
-        "x509Thumbprint": {"primaryThumbprint": null, "secondaryThumbprint": null},
-        "version": twin.revision,
-        "tags": twin.tags,
-        "properties": twin.for_device(),
-    });
-    if let Some(module) = view.identity.module_id() {
-        shown["moduleId"] = module.into();
-    }
-    (etag(&version), Json(shown))
+    (etag(&version), Json(document::twin(view, twin)))
 }
 
 pub(super) async fn read(

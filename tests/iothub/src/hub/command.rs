@@ -1,6 +1,9 @@
 //! Commands to devices: cloud-to-device messages and direct methods.
 
-use std::{sync::PoisonError, time::Duration};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -12,6 +15,7 @@ use tokio::{
 use crate::{
     c2d::{C2dMessage, MAX_BODY},
     identity::Identity,
+    operation::Operation,
     refusal::Refusal,
 };
 
@@ -57,10 +61,16 @@ impl Hub {
     /// # Errors
     /// [`Refusal::DeviceNotFound`], [`Refusal::QueueFull`], [`Refusal::TooLarge`],
     /// [`Refusal::Throttled`].
-    pub fn send_c2d(&self, identity: &Identity, message: C2dMessage) -> Result<(), Refusal> {
+    pub fn send_c2d(
+        self: &Arc<Self>,
+        identity: &Identity,
+        message: C2dMessage,
+    ) -> Result<(), Refusal> {
         if self.faults.throttles_c2d() {
+            self.meter.refused(Operation::C2d);
             return Err(Refusal::Throttled { retry_after: None });
         }
+        self.admit(Operation::C2d, 1.0)?;
         if message.body.len() > MAX_BODY {
             return Err(Refusal::TooLarge(format!(
                 "a cloud-to-device message has at most {MAX_BODY} bytes"
@@ -70,10 +80,10 @@ impl Hub {
         let registered = identities
             .get_mut(identity)
             .ok_or_else(|| not_found(identity))?;
-        registered
-            .queue
-            .push(message, now_ms())
-            .map_err(|_| Refusal::QueueFull(identity.to_string()))?;
+        self.watch_expiry(identity, &message);
+        let pushed = registered.queue.push(message, now_ms());
+        self.tell_fallen(identity, registered);
+        pushed.map_err(|_| Refusal::QueueFull(identity.to_string()))?;
         registered.send_if(
             &Subscription::C2d { acknowledged: true },
             ToDevice::C2dWaiting,

@@ -100,7 +100,8 @@ impl Connections {
         });
     }
 
-    pub(super) fn wake_all(&self) {
+    /// All look whether there is something for them.
+    pub(crate) fn wake_all(&self) {
         with(&self.0, |table| {
             for entry in table.entries.values() {
                 entry.wake.notify_one();

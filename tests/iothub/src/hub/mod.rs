@@ -4,9 +4,13 @@ mod access;
 mod command;
 mod connections;
 mod endpoint;
+mod feedback;
+mod job;
 mod registry;
 mod route;
+mod search;
 mod session;
+mod twin;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -14,15 +18,22 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use tokio::sync::watch;
 
 use crate::{
     fault::{FaceName, Fault, Faults},
+    feedback::Feedback,
+    fleet::Fleet,
     identity::Identity,
+    job::Jobs,
+    meter::Meter,
+    operation::Operation,
     policy::Policies,
     receipt::Receipts,
+    refusal::Refusal,
 };
 
 pub use command::{MAX_METHOD_PAYLOAD, MethodAnswer, MethodRequest};
@@ -30,6 +41,7 @@ pub use connections::{Connection, Connections};
 pub use endpoint::Endpoint;
 pub use registry::{Change, DeviceView, Etag, Keys, Registered};
 pub use route::Route;
+pub use search::{Found, Place};
 pub use session::{DeviceSession, Subscription, ToDevice};
 
 /// What a hub is made of.
@@ -55,6 +67,8 @@ pub struct HubSettings {
     pub redirect: Vec<(String, u16)>,
     /// Which of its own events the hub puts into the stream.
     pub routes: Vec<Route>,
+    /// How long records of feedback are gathered before they are sent; IoT Hub's own is 15 s.
+    pub feedback_every: Duration,
 }
 
 /// The hub. Shared by all faces.
@@ -66,11 +80,18 @@ pub struct Hub {
     pub receipts: Receipts,
     /// Faults that are on.
     pub faults: Faults,
+    /// What services ask for.
+    pub meter: Meter,
+    /// Devices that are made here.
+    pub fleet: Fleet,
+    /// What has become of cloud-to-device messages.
+    pub feedback: Feedback,
     /// Who is connected.
     pub connections: Connections,
     endpoint: RwLock<Arc<Endpoint>>,
     identities: Mutex<BTreeMap<Identity, Registered>>,
     pending: Mutex<HashMap<u64, command::Pending>>,
+    jobs: Mutex<Jobs>,
     /// Changes whenever a device connects, subscribes or goes.
     presence: watch::Sender<u64>,
     next_number: AtomicU64,
@@ -92,9 +113,13 @@ impl Hub {
             endpoint,
             receipts: Receipts::default(),
             faults: Faults::default(),
+            meter: Meter::default(),
+            fleet: Fleet::default(),
+            feedback: Feedback::default(),
             connections: Connections::default(),
             identities: Mutex::default(),
             pending: Mutex::default(),
+            jobs: Mutex::default(),
             presence: watch::Sender::new(0),
             next_number: AtomicU64::new(1),
         })
@@ -155,6 +180,21 @@ impl Hub {
         }
     }
 
+    /// Lets an operation of that cost through, as faults and limits allow.
+    ///
+    /// # Errors
+    /// [`Refusal::Throttled`].
+    pub fn admit(&self, operation: Operation, cost: f64) -> Result<(), Refusal> {
+        if let Some(retry_after) = self.faults.throttles(operation) {
+            self.meter.refused(operation);
+            return Err(Refusal::Throttled { retry_after });
+        }
+        let admitted = self.meter.admit(operation, cost);
+        admitted.map_err(|seconds| Refusal::Throttled {
+            retry_after: Some(seconds),
+        })
+    }
+
     /// The partition of that name, or all of them.
     fn chosen(&self, name: Option<&str>) -> impl Iterator<Item = Arc<crate::log::Partition>> {
         let all = self.endpoint().partitions.clone().into_iter();
@@ -166,7 +206,8 @@ impl Hub {
         self.connections.open(face)
     }
 
-    fn number(&self) -> u64 {
+    /// A number that nothing else has.
+    pub(crate) fn number(&self) -> u64 {
         self.next_number.fetch_add(1, Ordering::Relaxed)
     }
 

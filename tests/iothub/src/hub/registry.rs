@@ -2,17 +2,12 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    c2d::C2dQueue,
-    identity::Identity,
-    log::Origin,
-    refusal::Refusal,
-    sas::SharedKey,
-    twin::{BadPatch, Twin},
+    c2d::C2dQueue, identity::Identity, log::Origin, refusal::Refusal, sas::SharedKey, twin::Twin,
 };
 
 use super::{Hub, Subscription, ToDevice, now_ms};
@@ -121,11 +116,15 @@ impl Registered {
         }
     }
 
+    pub(super) fn generation(&self) -> &str {
+        &self.generation
+    }
+
     fn etag(&self) -> String {
         format!("{:012x}", self.etag)
     }
 
-    fn view(&self, identity: &Identity) -> DeviceView {
+    pub(super) fn view(&self, identity: &Identity) -> DeviceView {
         DeviceView {
             identity: identity.clone(),
             keys: self.keys.clone(),
@@ -146,7 +145,7 @@ pub(super) fn not_found(identity: &Identity) -> Refusal {
     }
 }
 
-fn check_etag(existing: &str, condition: &Etag) -> Result<(), Refusal> {
+pub(super) fn check_etag(existing: &str, condition: &Etag) -> Result<(), Refusal> {
     match condition {
         Etag::Absent | Etag::Any => Ok(()),
         Etag::Exactly(given) if given == existing => Ok(()),
@@ -256,6 +255,18 @@ impl Hub {
             .collect()
     }
 
+    /// How many devices there are, and how many of them may connect.
+    #[must_use]
+    pub fn count(&self) -> (usize, usize) {
+        let identities = self.identities();
+        let devices = identities
+            .iter()
+            .filter(|(identity, _)| identity.module_id().is_none());
+        devices.fold((0, 0), |(all, enabled), (_, registered)| {
+            (all + 1, enabled + usize::from(registered.enabled))
+        })
+    }
+
     /// Where this identity's messages come from, for the annotations of its events.
     #[must_use]
     pub fn origin(&self, identity: &Identity, source: &str) -> Option<Arc<Origin>> {
@@ -276,78 +287,17 @@ impl Hub {
         }))
     }
 
-    /// Reads a twin: revision (its etag) and the document, without the registry's part.
-    ///
-    /// # Errors
-    /// [`Refusal::DeviceNotFound`], [`Refusal::ModuleNotFound`].
-    pub fn twin(&self, identity: &Identity) -> Result<Twin, Refusal> {
-        let identities = self.identities();
-        let registered = identities
-            .get(identity)
-            .ok_or_else(|| not_found(identity))?;
-        Ok(registered.twin.clone())
-    }
-
-    /// Changes tags and desired properties; a connected device that listens is told.
-    ///
-    /// # Errors
-    /// [`Refusal::DeviceNotFound`], [`Refusal::ModuleNotFound`], [`Refusal::Precondition`],
-    /// [`Refusal::BadRequest`], [`Refusal::TooLarge`]; then nothing has changed.
-    pub fn patch_twin(
-        &self,
-        identity: &Identity,
-        patch: &Value,
-        condition: &Etag,
-    ) -> Result<Twin, Refusal> {
-        let mut identities = self.identities();
-        let registered = identities
-            .get_mut(identity)
-            .ok_or_else(|| not_found(identity))?;
-        check_etag(&registered.twin.revision.to_string(), condition)?;
-        let tags = match patch.get("tags") {
-            None => None,
-            Some(Value::Object(tags)) => Some(tags),
-            Some(_) => return Err(Refusal::BadRequest("tags must be a JSON object".into())),
-        };
-        if let Some(desired) = patch.pointer("/properties/desired") {
-            let version = registered
-                .twin
-                .desired
-                .patch(desired)
-                .map_err(|why| match why {
-                    BadPatch::NotAnObject => Refusal::BadRequest(why.to_string()),
-                    BadPatch::TooLarge => Refusal::TooLarge(why.to_string()),
-                })?;
-            registered.send_if(
-                &Subscription::Desired,
-                ToDevice::Desired {
-                    version,
-                    patch: desired.clone(),
-                },
-            );
-        }
-        // Nothing can be refused any more.
-        if let Some(tags) = tags {
-            crate::twin::merge(&mut registered.twin.tags, tags);
-        }
-        registered.twin.revision += 1;
-        let mut told = patch.clone();
-        if let Some(desired) = told.pointer_mut("/properties/desired") {
-            desired["$version"] = registered.twin.desired.version().into();
-        }
-        self.tell_twin(identity, registered.twin.revision, told);
-        Ok(registered.twin.clone())
-    }
-
     /// Drops the cloud-to-device messages that wait for a device; gives how many.
     ///
     /// # Errors
     /// [`Refusal::DeviceNotFound`].
-    pub fn purge(&self, identity: &Identity) -> Result<usize, Refusal> {
+    pub fn purge(self: &Arc<Self>, identity: &Identity) -> Result<usize, Refusal> {
         let mut identities = self.identities();
         let registered = identities
             .get_mut(identity)
             .ok_or_else(|| not_found(identity))?;
-        Ok(registered.queue.purge())
+        let purged = registered.queue.purge();
+        self.tell_fallen(identity, registered);
+        Ok(purged)
     }
 }

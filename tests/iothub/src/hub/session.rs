@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     c2d::{C2dMessage, LockToken},
+    feedback::Fate,
     identity::Identity,
     receipt::Received,
     twin::BadPatch,
@@ -118,6 +119,7 @@ impl Hub {
                 old.taken_over.cancel();
             }
             registered.queue.release_all();
+            self.tell_fallen(identity, registered);
             if clean {
                 registered.subscriptions.clear();
             }
@@ -196,7 +198,9 @@ impl DeviceSession {
                 Subscription::C2d { acknowledged } => Some(*acknowledged),
                 _ => None,
             })?;
-            let (token, message) = registered.queue.lock_next(self.session, now_ms())?;
+            let locked = registered.queue.lock_next(self.session, now_ms());
+            self.hub.tell_fallen(&self.identity, registered);
+            let (token, message) = locked?;
             Some((token, message, acknowledged))
         })
         .flatten()
@@ -204,7 +208,12 @@ impl DeviceSession {
 
     /// The device has the message: takes it out of the queue and notes the receipt.
     pub fn complete_c2d(&self, token: LockToken) {
-        let message = self.with(|registered| registered.queue.complete(self.session, token));
+        let message = self.with(|registered| {
+            let message = registered.queue.complete(self.session, token)?;
+            self.hub
+                .tell_fate(&self.identity, registered, &message, Fate::Success);
+            Some(message)
+        });
         if let Some(message) = message.flatten() {
             let what = Received::C2d {
                 message_id: message.message_id,
@@ -261,6 +270,7 @@ impl Drop for DeviceSession {
         self.with(|registered| {
             registered.live = None;
             registered.queue.release_all();
+            self.hub.tell_fallen(&self.identity, registered);
             self.hub.tell_connection(&self.identity, false);
         });
         self.hub.forget_methods(&self.identity, self.session);

@@ -137,7 +137,7 @@ impl Device {
                 let topic = topic::twin_answer(204, rid, Some(version));
                 return self.answer_twin(topic, &Value::Null, out);
             }
-            Err(BadPatch::NotAnObject) => 400,
+            Err(BadPatch::NotAnObject | BadPatch::Property(_)) => 400,
             Err(BadPatch::TooLarge) => 413,
         };
         self.answer_twin(topic::twin_answer(status, rid, None), &Value::Null, out)

@@ -49,6 +49,7 @@ pub(in crate::mqtt) fn hub() -> Arc<Hub> {
         policies: Policies(Vec::new()),
         redirect: Vec::new(),
         routes: Vec::new(),
+        feedback_every: Duration::from_millis(50),
     })
 }
 

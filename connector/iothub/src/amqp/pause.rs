@@ -11,13 +11,13 @@ const PROVEN: Duration = Duration::from_secs(30);
 
 /// Exponential, and jittered, so that pods that lost the hub together do not return together.
 #[derive(Debug, Default)]
-pub(super) struct Pause {
+pub(crate) struct Pause {
     failures: u32,
 }
 
 impl Pause {
     /// The next pause; `draw` is from 0 up to 1.
-    pub(super) fn next(&mut self, draw: f64) -> Duration {
+    pub(crate) fn next(&mut self, draw: f64) -> Duration {
         let whole = FIRST
             .saturating_mul(1_u32.checked_shl(self.failures).unwrap_or(u32::MAX))
             .min(LONGEST);
@@ -26,7 +26,7 @@ impl Pause {
     }
 
     /// A link has ended that lived for `lived`.
-    pub(super) fn ended(&mut self, lived: Duration) {
+    pub(crate) fn ended(&mut self, lived: Duration) {
         if lived >= PROVEN {
             self.failures = 0;
         }

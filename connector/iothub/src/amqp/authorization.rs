@@ -18,7 +18,7 @@ use fe2o3_amqp_types::{
     messaging::{ApplicationProperties, Message},
     primitives::Value,
 };
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::{
     HubConnectionString, HubError,
@@ -30,7 +30,7 @@ use crate::{
 /// A put-token is a handful of round trips.
 const PUT: Duration = Duration::from_secs(10);
 /// When a token is put again: at three quarters of its life, as Microsoft's Node SDK does.
-pub(super) const RENEWAL: Duration = Duration::from_secs(LIFE.as_secs() / 4 * 3);
+const RENEWAL: Duration = Duration::from_secs(LIFE.as_secs() / 4 * 3);
 
 const NODE: &str = "$cbs";
 const TOKEN_TYPE: &str = "servicebus.windows.net:sastoken";
@@ -63,6 +63,20 @@ pub(super) async fn put(
     timeout(PUT, round_trips)
         .await
         .unwrap_or_else(|_| Err(HubError::TimedOut { what: WHAT.into() }))
+}
+
+/// Puts a fresh token before the last one runs out. Ends with an error only.
+pub(crate) async fn renew(
+    tokens: &mut SessionHandle<()>,
+    connection: &HubConnectionString,
+) -> HubError {
+    loop {
+        sleep(RENEWAL).await;
+        if let Err(error) = put(tokens, connection).await {
+            return error;
+        }
+        tracing::debug!("the token of the AMQP connection is renewed");
+    }
 }
 
 struct PutToken {
