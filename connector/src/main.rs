@@ -50,12 +50,13 @@ async fn start() -> ExitCode {
     if let Err(error) = trust::established(&settings) {
         return fail(1, &error);
     }
-    if let Err(error) = log::start(&args.log, args.log_format) {
-        return fail(USAGE, &error);
-    }
+    let logs = match log::start(&args.log, args.log_format) {
+        Ok(logs) => logs,
+        Err(error) => return fail(USAGE, &error),
+    };
     // Ours and the SDK's TLS both need to know it.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    match run::run(settings, &args, shutdown::requested()).await {
+    match run::run(settings, &args, logs, shutdown::requested()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(error.exit_code(), &error),
     }

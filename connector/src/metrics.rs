@@ -6,7 +6,7 @@ use std::time::Duration;
 use iothub::{Event, PartitionProperties};
 use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
+    IntGaugeVec, Opts, Registry, TextEncoder, proto::MetricType,
 };
 
 use crate::ingress::Mark;
@@ -68,6 +68,8 @@ pub struct Metrics {
     pub requests: IntCounterVec,
     /// Requests of the platform that are being served.
     pub in_flight: IntGauge,
+    /// Messages that did not reach their device, by what became of them.
+    pub feedback: IntCounterVec,
 }
 
 /// One for each outcome, since every write is observed.
@@ -231,6 +233,11 @@ impl Metrics {
             )?,
             requests: counters("requests_total", "Platform requests", &["kind", "outcome"])?,
             in_flight: gauge("requests_in_flight", "Platform requests being served")?,
+            feedback: counters(
+                "messages_failed_total",
+                "Messages that did not reach their device, by the hub's feedback",
+                &["status"],
+            )?,
             registry,
         })
     }
@@ -370,6 +377,40 @@ impl Metrics {
             .with_label_values(&[partition])
             .set(seconds);
         seconds
+    }
+
+    /// Each series: its name with its labels, what it means, and its value; of a histogram the count and the
+    /// sum.
+    #[must_use]
+    pub fn values(&self) -> Vec<(String, String, f64)> {
+        let mut values = Vec::new();
+        for family in self.registry.gather() {
+            for metric in family.get_metric() {
+                let labels: Vec<String> = metric
+                    .get_label()
+                    .iter()
+                    .map(|label| format!("{}={}", label.name(), label.value()))
+                    .collect();
+                let name = |suffix: &str| match labels.as_slice() {
+                    [] => format!("{}{suffix}", family.name()),
+                    labels => format!("{}{suffix}{{{}}}", family.name(), labels.join(",")),
+                };
+                let mut add = |suffix: &str, value| {
+                    values.push((name(suffix), family.help().to_owned(), value));
+                };
+                match family.get_field_type() {
+                    MetricType::HISTOGRAM => {
+                        let histogram = metric.get_histogram();
+                        #[expect(clippy::cast_precision_loss, reason = "counts stay below 2^53")]
+                        add("_count", histogram.get_sample_count() as f64);
+                        add("_sum", histogram.get_sample_sum());
+                    }
+                    MetricType::GAUGE => add("", metric.get_gauge().get_value()),
+                    _ => add("", metric.get_counter().get_value()),
+                }
+            }
+        }
+        values
     }
 
     /// The text form that Prometheus scrapes.

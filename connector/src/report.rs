@@ -57,6 +57,41 @@ pub enum Part {
     DeadLetter,
     /// The process that runs the program of the settings.
     Mapping,
+    /// The connector's services on `ConnectionServicesHub`.
+    Services,
+}
+
+impl Part {
+    /// All parts.
+    pub const ALL: [Self; 10] = [
+        Self::Hub,
+        Self::Platform,
+        Self::Group,
+        Self::Claims,
+        Self::Checkpoints,
+        Self::Ingress,
+        Self::Endpoint,
+        Self::DeadLetter,
+        Self::Mapping,
+        Self::Services,
+    ];
+
+    /// What it is, for an administrator.
+    #[must_use]
+    pub fn description(self) -> &'static str {
+        match self {
+            Self::Hub => "Requests to the hub",
+            Self::Platform => "Connections to the ThingWorx nodes",
+            Self::Group => "Routing group",
+            Self::Claims => "Sharing of partitions with other pods",
+            Self::Checkpoints => "Store of checkpoints",
+            Self::Ingress => "Reading of telemetry",
+            Self::Endpoint => "The hub's built-in endpoint",
+            Self::DeadLetter => "Store of dead letters",
+            Self::Mapping => "Mapping of messages",
+            Self::Services => "Services on ConnectionServicesHub",
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -202,11 +237,16 @@ impl Reporter {
         if report.phase == Phase::Running && state.bound {
             return None;
         }
-        // Dead letters are no reason: whatever is wrong with them, the member works.
-        if report.message.is_empty() || report.reason == MemberReport::DEAD_LETTER {
+        if report.message.is_empty() || report.is_minor() {
             return Some(format!("{:?}", report.phase));
         }
         Some(format!("{}: {}", report.reason, report.message))
+    }
+
+    /// What is wrong with each part.
+    #[must_use]
+    pub fn troubles(&self) -> std::collections::BTreeMap<Part, Trouble> {
+        self.state.borrow().troubles.clone()
     }
 
     /// The report as it is now.

@@ -24,12 +24,13 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     admin,
     args::Args,
-    egress::{OwnNames, Requests, Server},
+    egress::{Devices, Edge, Feedback, Mark, OwnNames, Requests, Server},
     identity::Identity,
     ingress::{DeadLetters, Ingress, Memory, Passes, Shapes, Shelf, mapping::Mapping},
+    log::Logs,
     member::MemberLease,
     metrics::Metrics,
-    platform::{self, Binder, Destination, NodesSettings, Platform},
+    platform::{self, Binder, Destination, HUB, NodesSettings, Platform},
     report::{Part, Reporter},
     secret::SecretFile,
 };
@@ -79,6 +80,7 @@ impl RunError {
 pub async fn run(
     settings: Settings,
     args: &Args,
+    logs: Logs,
     stop: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     let mut identity = Identity::from_env();
@@ -99,6 +101,7 @@ pub async fn run(
         identity,
         metrics,
         reporter,
+        logs,
         end: end.clone(),
     };
     parts.live(store, stop).await?;
@@ -132,6 +135,7 @@ struct Parts {
     identity: Identity,
     metrics: Metrics,
     reporter: Reporter,
+    logs: Logs,
     end: CancellationToken,
 }
 
@@ -141,6 +145,7 @@ impl Parts {
         let outside = Outside {
             hubs: Hubs::new(
                 &self.settings.iot_hub,
+                Mark::new(&self.settings.hub_thing_name),
                 &self.identity.member(),
                 &self.reporter,
                 self.end.clone(),
@@ -204,6 +209,7 @@ impl Parts {
             identity,
             metrics,
             reporter,
+            logs,
             end,
         } = self;
         let member = identity.member();
@@ -252,20 +258,40 @@ impl Parts {
         );
         let (in_flight, busy) = watch::channel(0);
         let twins = Arc::new(hub.rest.clone());
-        let server = Server {
-            hub,
-            own: Arc::new(OwnNames {
+        let edge = Edge {
+            own: OwnNames {
                 member: member.clone(),
                 hub: settings.hub_thing_name.clone(),
-            }),
+            },
+            metrics: metrics.clone(),
+            reporter: reporter.clone(),
+            logs: logs.clone(),
+        };
+        let server = Server {
+            hub,
+            edge: Arc::new(edge),
             platform_timeout: Duration::from_secs(
                 settings.thingworx.platform_request_timeout_seconds.into(),
             ),
             metrics: metrics.clone(),
             in_flight,
+            devices: Devices::default(),
         };
         tokio::spawn(server.run(requests));
 
+        if settings.thingworx.device_services {
+            let offer = platform::offer_services(platform.clone(), reporter.clone(), end.clone());
+            tokio::spawn(offer);
+        }
+        if let Some((hub, mark)) = hubs.feedback.clone() {
+            let feedback = Feedback {
+                hub,
+                mark,
+                platform: Arc::new(platform.clone()),
+                metrics: metrics.clone(),
+            };
+            tokio::spawn(feedback.run(stopping.clone()));
+        }
         let bound = self.bind(&platform, &binder, stopping).await;
         if bound.is_some() {
             let messages = Arc::new(settings.iot_hub.messages.clone());
@@ -353,14 +379,21 @@ impl Parts {
         let group = until(stopping, retry, resolve).await?;
         tracing::info!(%group, hub = %hub, "joining the routing group");
         reporter.group(group.as_str());
-        binder.join(hub, &group);
+        let names: &[&str] = match settings.thingworx.device_services {
+            true => &[HUB],
+            false => &[],
+        };
+        binder.join(hub, &group, names);
         reporter.phase(Phase::Running);
         Some(group)
     }
 
     async fn unbind(&self, nodes: &platform::Nodes, binder: &Binder) {
         binder.leave();
-        wait(nodes, |state| state.group == BindState::Unwanted).await;
+        wait(nodes, |state| {
+            state.group == BindState::Unwanted && state.names.bound == 0
+        })
+        .await;
         // Requests that a node sent before it took the unbind are here once its pong is.
         let all = nodes.borrow().clone();
         futures::future::join_all(all.iter().map(|node| node.ping(UNBIND))).await;

@@ -65,7 +65,11 @@ class Fleet:
 
     async def _method(self, device: Device, request) -> None:
         device.methods.append({"name": request.name, "payload": request.payload})
-        answer = MethodResponse.create_from_method_request(request, 200, request.payload.get("text"))
+        payload = request.payload if isinstance(request.payload, dict) else {}
+        # As the caller wishes: how long it takes, with which status, and what comes back.
+        await asyncio.sleep(payload.get("seconds", 0))
+        answer = MethodResponse.create_from_method_request(
+            request, payload.get("status", 200), payload.get("answer", payload.get("text")))
         await device.client.send_method_response(answer)
 
     def send(self, device: str, body: dict | str | bytes, content_type: str = "application/json",
@@ -84,6 +88,10 @@ class Fleet:
     def report(self, device: str, patch: dict) -> None:
         """Reports twin properties and waits until the hub has taken them."""
         self._run(self.devices[device].client.patch_twin_reported_properties(patch), 30)
+
+    def twin(self, device: str) -> dict:
+        """What the device sees of its twin."""
+        return self._run(self.devices[device].client.get_twin(), 30)
 
     def telemetry(self, count: int | None, rate: float) -> Telemetry:
         """Begins to send `count` numbered messages from each device, or until `stop`, `rate` a second altogether."""

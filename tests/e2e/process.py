@@ -23,7 +23,7 @@ CONNECTOR = "azure-iot-hub-connector"
 class Bench:
     """Stand-ins and a connector as processes on loopback addresses."""
 
-    def __init__(self, folder: Path, network: str):
+    def __init__(self, folder: Path, network: str, rights: str = "ServiceConnect"):
         self.hub_host, self.events_host, self.platform, self.storage = (f"{network}.{last}" for last in (1, 2, 3, 4))
         self.folder = folder
         self.processes: dict[str, subprocess.Popen] = {}
@@ -46,7 +46,7 @@ class Bench:
                    "--rest", f"{self.platform}:8080", "--app-key", self.app_key, *tls)
         hub = self.hub_host
         self.start("iothub-standin", "--hub-host", hub, "--events-host", self.events_host, "--entity", "telemetry",
-                   "--consumer-group", "thingworx", "--policy", f"service:{policy_key}:ServiceConnect",
+                   "--consumer-group", "thingworx", "--policy", f"service:{policy_key}:{rights}",
                    "--hub-amqp", f"{hub}:5671", "--events-amqp", f"{self.events_host}:5671",
                    "--mqtt", f"{hub}:8883", "--https", f"{hub}:443", "--events-https", f"{self.events_host}:443",
                    "--control", f"{hub}:8090",

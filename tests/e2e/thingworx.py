@@ -19,6 +19,7 @@ class Answer:
     ok: bool
     text: str
     body: object = None
+    rows: list[dict] = field(default_factory=list)
 
 
 class Thingworx:
@@ -71,7 +72,18 @@ class Thingworx:
             return Answer(False, answer.text)
         table = answer.json()
         rows = table["rows"] if table else []
-        return Answer(True, answer.text, rows[0].get("result") if rows else None)
+        return Answer(True, answer.text, rows[0].get("result") if rows else None, rows)
+
+    def read(self, thing: str, name: str) -> Answer:
+        """Reads a property from the edge, not the value that the platform has."""
+        answer = self.http.get(f"{self.url}/standin/remote/{thing}/{name}", timeout=TIMEOUT)
+        if not answer.ok:
+            return Answer(False, answer.text)
+        return Answer(True, answer.text, answer.json()["rows"][0][name])
+
+    def service(self, name: str, **inputs) -> Answer:
+        """Calls one of the connector's services on `ConnectionServicesHub`."""
+        return self.call("ConnectionServicesHub", name, **inputs)
 
     def many(self, requests_: list, at_once: int = 16) -> list[Answer]:
         """Does many writes or calls, `at_once` at a time, in the order of the list."""

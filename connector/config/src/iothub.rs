@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::{DeadLetter, Messages};
+use crate::{Commands, DeadLetter, Messages};
 
 /// How the connector reaches the IoT Hub. `S` is where a secret comes from, `C` where a certificate
 /// does.
@@ -32,6 +32,9 @@ pub struct IotHub<S, C> {
     /// How messages of the hub become property values. Everything has a default.
     #[serde(default)]
     pub messages: Messages,
+    /// What ThingWorx asks of devices and of the hub. Everything has a default.
+    #[serde(default)]
+    pub commands: Commands,
     /// Where messages are kept that can never be written to ThingWorx: what cannot be read, has no Thing,
     /// or is refused. Default: they are only counted, and reported on `ConnectionServicesHub`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -105,6 +108,7 @@ impl<S, C> IotHub<S, C> {
             transport,
             proxy,
             messages,
+            commands,
             dead_letter,
             tls,
         } = self;
@@ -125,6 +129,7 @@ impl<S, C> IotHub<S, C> {
             transport,
             proxy,
             messages,
+            commands,
             dead_letter: dead_letter.map(|letters| letters.map(&secret)),
             tls: tls.map(|tls| HubTls { ca: tls.ca.map(ca) }),
         }
@@ -145,6 +150,9 @@ impl<S, C> IotHub<S, C> {
         self.messages
             .check()
             .map_err(|(field, what)| (format!("messages.{field}"), what))?;
+        self.commands
+            .check()
+            .map_err(|(field, what)| (format!("commands.{field}"), what))?;
         match &self.dead_letter {
             Some(letters) => letters
                 .check()

@@ -7,6 +7,7 @@
 //!   from pod to operator.
 //! * [`label`] and [`annotation`]: the names both sides use for it.
 
+mod commands;
 mod dead_letter;
 mod iothub;
 mod load;
@@ -21,6 +22,7 @@ mod thingworx;
 pub mod annotation;
 pub mod label;
 
+pub use commands::Commands;
 pub use dead_letter::DeadLetter;
 pub use iothub::{EventHubs, HubTls, IotHub, StartPosition, Transport};
 pub use load::{LoadError, Settings, load, parse};

@@ -52,8 +52,16 @@ impl MemberReport {
     /// Longest message, in characters; the annotation is for a status line, not for a log.
     pub const MAX_MESSAGE: usize = 256;
 
-    /// The reason of what is wrong with dead letters. Whatever its class, it keeps no member from its work.
+    /// The reason of what is wrong with dead letters.
     pub const DEAD_LETTER: &str = "DeadLetterUnwritable";
+    /// Reason of a member whose services ThingWorx does not take.
+    pub const DEVICE_SERVICES: &str = "DeviceServicesMissing";
+
+    /// Whether what is wrong keeps nobody from working, whatever its class.
+    #[must_use]
+    pub fn is_minor(&self) -> bool {
+        [Self::DEAD_LETTER, Self::DEVICE_SERVICES].contains(&self.reason.as_str())
+    }
 
     /// `text` cut to [`Self::MAX_MESSAGE`] characters on a character's boundary.
     #[must_use]

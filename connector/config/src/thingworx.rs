@@ -47,6 +47,11 @@ pub struct Thingworx<S, C> {
     /// `UpdateSubscribedPropertyValues`.
     #[serde(default)]
     pub write_service: WriteService,
+    /// Offer services on `ConnectionServicesHub` (`CreateAzureIotDevice`, `AzureIotSendMessage`, jobs and
+    /// others). There is one such Thing on a platform: with connectors for several hubs, let one of them offer
+    /// them. Default: true.
+    #[serde(default = "yes")]
+    pub device_services: bool,
     /// Seconds after which the platform gives up a request that it sent to the connector, 5 to 300.
     /// Default 30, the platform's own default; the connector answers 3 s before.
     #[serde(default = "platform_timeout")]
@@ -117,6 +122,10 @@ fn connection_server() -> ThingName {
         .unwrap_or_else(|_| unreachable!("a constant that is a valid name"))
 }
 
+const fn yes() -> bool {
+    true
+}
+
 const fn one_pipe() -> u8 {
     1
 }
@@ -138,6 +147,7 @@ impl<S, C> Thingworx<S, C> {
             group_bind,
             node_selection,
             write_service,
+            device_services,
             platform_request_timeout_seconds,
         } = self;
         Thingworx {
@@ -153,6 +163,7 @@ impl<S, C> Thingworx<S, C> {
             group_bind,
             node_selection,
             write_service,
+            device_services,
             platform_request_timeout_seconds,
         }
     }

@@ -1,15 +1,20 @@
 //! Platform → device: `node ─► request ─► command ─► hub operation ─► response`.
 //!
 //! [`command`] is where an AlwaysOn request becomes a typed [`command::Command`], [`operation`] carries it
-//! to the hub, [`outcome`] makes the response. Nothing is ever answered from a pod's memory: requests
+//! to the hub, [`outcome`] makes the response; [`edge`] answers what concerns the connector itself. Nothing is ever answered from a pod's memory: requests
 //! reach a random pod.
 
 mod command;
+mod device;
+mod edge;
+mod feedback;
 mod operation;
 mod outcome;
-mod own;
 mod service;
 
 pub use command::OwnNames;
-pub use operation::Hub;
+pub use device::Devices;
+pub use edge::Edge;
+pub use feedback::Feedback;
+pub use operation::{Hub, Mark};
 pub use service::{Requests, Server};

@@ -5,15 +5,16 @@ use std::{sync::Arc, time::Duration};
 use alwayson::{Incoming, Response, Status};
 use tokio::{
     sync::{Semaphore, mpsc, watch},
-    time::timeout_at,
+    time::Instant,
 };
 use tokio_util::task::TaskTracker;
 
 use super::{
-    command::{Command, OwnNames, command},
+    command::{Command, command},
+    device::Devices,
+    edge::Edge,
     operation::Hub,
     outcome::Outcome,
-    own,
 };
 use crate::metrics::Metrics;
 
@@ -51,14 +52,16 @@ impl Default for Requests {
 pub struct Server {
     /// The way to the hub.
     pub hub: Hub,
-    /// Names that are not devices.
-    pub own: Arc<OwnNames>,
+    /// Answers what concerns the connector itself.
+    pub edge: Arc<Edge>,
     /// How long the platform waits for an answer.
     pub platform_timeout: Duration,
     /// What is counted.
     pub metrics: Metrics,
     /// How many requests are being served.
     pub in_flight: watch::Sender<usize>,
+    /// How many of each device.
+    pub devices: Devices,
 }
 
 impl Server {
@@ -94,43 +97,26 @@ impl Server {
 
     async fn serve(&self, incoming: Incoming) {
         let deadline = incoming.received + self.platform_timeout.saturating_sub(MARGIN);
-        let (kind, outcome) = match command(&incoming.request, &self.own) {
+        let (kind, outcome) = match command(&incoming.request, &self.edge.own) {
             Err(refusal) => ("none", Outcome::from(refusal)),
             Ok(Command::Edge(service)) => {
-                let response = own::answer(service, &incoming.request.entity, &self.own);
+                let response = self.edge.answer(service, &incoming.request.entity);
                 ("edge", Outcome::done(response))
             }
-            Ok(Command::Send { device, body }) => {
-                let sent = self.hub.send(device, &body, deadline).await;
-                let outcome = match sent {
-                    Ok(()) => Outcome::done(Response::ok()),
-                    Err(error) => Outcome::from(error),
-                };
-                ("message", outcome)
-            }
-            Ok(Command::Invoke {
-                device,
-                module,
-                method,
-                payload,
-            }) => {
-                let invoked = self.hub.invoke(device, module, method, payload, deadline);
-                let outcome = match timeout_at(deadline, invoked).await {
-                    Ok(Ok(answer)) => Outcome::from(answer),
-                    Ok(Err(error)) => Outcome::from(error),
-                    Err(_) => Outcome {
-                        response: Response::error(
-                            Status::GATEWAY_TIMEOUT,
-                            "the device has not answered in time; whether it ran the method is unknown",
-                        ),
-                        label: "unknown",
-                    },
-                };
-                ("method", outcome)
-            }
+            Ok(command) => (command.kind(), self.carry_out(command, deadline).await),
         };
         self.count(kind, outcome.label);
         incoming.reply(outcome.response);
+    }
+
+    async fn carry_out(&self, command: Command, deadline: Instant) -> Outcome {
+        let place = command.device().map(|device| self.devices.enter(device));
+        if let Some(Err(refusal)) = place {
+            return Outcome::from(refusal);
+        }
+        let outcome = self.hub.carry_out(command, deadline).await;
+        drop(place);
+        outcome.into()
     }
 
     fn count(&self, kind: &str, outcome: &str) {

@@ -23,11 +23,11 @@ use super::{
     letter::Passed,
     map::{self, Mapped, PropertyValue},
     notice::Lifecycle,
-    pass::{Detail, HUB, Pass, Reason, Why, shown},
+    pass::{Detail, Pass, Reason, Why, shown},
     request::{Set, parts, request},
     shadow::Shadow,
 };
-use crate::platform::{Asked, Kind, Unwritten};
+use crate::platform::{Asked, HUB, Kind, Unwritten};
 
 /// Wrong values that the words of one report name.
 const MAX_TOLD: usize = 10;

@@ -9,11 +9,9 @@ use tokio::{sync::mpsc, time::Instant};
 use super::{decode::Wrong, map::PropertyValue, quality::Quality, quota::Quota};
 use crate::{
     metrics::Metrics,
-    platform::{Destination, Kind},
+    platform::{Destination, HUB, Kind},
 };
 
-/// The Thing on the platform that carries a connector's events.
-pub const HUB: &str = "ConnectionServicesHub";
 /// Reports that wait to be sent. Beyond that they are only counted: a flood of bad messages must not
 /// hold up good ones.
 const QUEUE: usize = 256;

@@ -46,19 +46,26 @@ impl Binder {
         Self { wanted }
     }
 
-    /// The hub Thing is wanted under its routing group.
-    pub fn join(&self, hub: &ThingName, group: &RoutingGroup) {
+    /// The hub Thing is wanted under its routing group, and with it `names`.
+    pub fn join(&self, hub: &ThingName, group: &RoutingGroup, names: &[&str]) {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
         let group = GroupBind {
             thing: hub.as_str().to_owned(),
             routing_group: group.as_str().to_owned(),
             strategy: GroupBindStrategy::Plain,
         };
-        self.wanted.send_modify(|wanted| wanted.group = Some(group));
+        self.wanted.send_modify(|wanted| {
+            wanted.group = Some(group);
+            wanted.names = Arc::new(names);
+        });
     }
 
     /// The hub Thing is no longer wanted: no new requests come.
     pub fn leave(&self) {
-        self.wanted.send_modify(|wanted| wanted.group = None);
+        self.wanted.send_modify(|wanted| {
+            wanted.group = None;
+            wanted.names = Arc::default();
+        });
     }
 
     /// Nothing is wanted any more, not even the member's own Thing.
@@ -228,6 +235,7 @@ mod tests {
             } else {
                 BindState::Pending
             },
+            names: alwayson::NamesState::default(),
         }
     }
 

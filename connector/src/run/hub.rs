@@ -15,7 +15,7 @@ use super::{
     read_file,
 };
 use crate::{
-    egress::Hub,
+    egress::{Hub, Mark},
     identity::MemberId,
     report::{Reporter, Trouble},
     secret::SecretFile,
@@ -29,6 +29,8 @@ const C2D_QUEUE: usize = 512;
 /// Everything that goes to the hub.
 pub(super) struct Hubs {
     hub: Hub,
+    /// How the hub's feedback is read, if it is.
+    pub(super) feedback: Option<(HubAmqpSettings, Mark)>,
     /// Where telemetry is read from.
     pub(super) endpoints: Endpoints,
 }
@@ -46,6 +48,7 @@ impl Hubs {
     /// Reads the connection strings and begins to connect.
     pub(super) fn new(
         settings: &IotHub<File, File>,
+        mark: Mark,
         member: &MemberId,
         reporter: &Reporter,
         end: CancellationToken,
@@ -56,6 +59,7 @@ impl Hubs {
             transport,
             proxy,
             messages: _,
+            commands,
             dead_letter: _,
             tls,
         } = settings;
@@ -101,11 +105,14 @@ impl Hubs {
         .map_err(|error| RunError::Settings(format!("iotHub: {error}")))?;
         let group = event_hubs.consumer_group.clone();
         let endpoints = Endpoints::new(amqp.clone(), given, group, reporter.clone());
-        let hub = Hub {
-            c2d: C2dSender::start(amqp, C2D_QUEUE, end),
-            rest,
-        };
-        Ok(Self { hub, endpoints })
+        let c2d = C2dSender::start(amqp.clone(), C2D_QUEUE, end);
+        let hub = Hub::new(c2d, rest, commands.clone(), mark.clone());
+        let feedback = commands.feedback.then_some((amqp, mark));
+        Ok(Self {
+            hub,
+            endpoints,
+            feedback,
+        })
     }
 
     /// Proves that messages can be sent and that the built-in endpoint can be read.

@@ -52,7 +52,7 @@ pub(super) fn verdict(
         return all_bound(spec, group, observed);
     }
     // Not there yet, and a member knows why: it waits for a node, or is told to wait.
-    let waits = |report: &MemberReport| report.phase != Phase::Running && !is_aside(report);
+    let waits = |report: &MemberReport| report.phase != Phase::Running && !report.is_minor();
     if let Some(verdict) = told_by_member(observed, waits) {
         return verdict;
     }
@@ -76,21 +76,19 @@ fn all_bound(spec: &Validated, group: &Group, observed: &Observed) -> Verdict {
         Some(name) => format!("{pods} bound under the routing group {name}"),
         None => format!("{pods} ready"),
     };
-    let aside = observed.members.iter().find(|(_, report)| is_aside(report));
+    let aside = observed
+        .members
+        .iter()
+        .find(|(_, report)| report.is_minor());
     if let Some((pod, report)) = aside {
         message = format!("{message}; pod {pod}: {}", report.message);
     }
     Verdict::yes(Reason::AllMembersBound, message)
 }
 
-/// Whether what is wrong keeps nobody from working.
-fn is_aside(report: &MemberReport) -> bool {
-    report.reason == MemberReport::DEAD_LETTER
-}
-
 /// Whether a trouble ends without anybody's help, or needs none.
 fn passes(report: &MemberReport) -> bool {
-    if is_aside(report) {
+    if report.is_minor() {
         return true;
     }
     match report.class {

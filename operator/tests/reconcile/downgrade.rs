@@ -25,11 +25,16 @@ fn unknown(version: &str) -> &'static [&'static str] {
     match version {
         "0.1.0" => &[
             ".spec.checkpoints.azureBlob",
+            ".spec.iotHub.commands",
             ".spec.iotHub.deadLetter",
             ".spec.iotHub.messages",
             ".spec.iotHub.proxy",
             ".spec.iotHub.transport",
+            ".spec.pod.annotations",
+            ".spec.pod.labels",
+            ".spec.thingworx.deviceServices",
             ".spec.thingworx.writeService",
+            ".status.operator",
         ],
         other => panic!("which fields does {other} not know?"),
     }

@@ -127,6 +127,34 @@ pub fn fields() -> Vec<(Value, &'static str)> {
             "catchUpRate: 999",
         ),
         (
+            json!({"thingworx": {"deviceServices": false}}),
+            "deviceServices: false",
+        ),
+        (
+            json!({"iotHub": {"commands": {"messageExpirySeconds": 90}}}),
+            "messageExpirySeconds: 90",
+        ),
+        (
+            json!({"iotHub": {"commands": {"feedback": true}}}),
+            "feedback: true",
+        ),
+        (
+            json!({"iotHub": {"commands": {"coalesce": true}}}),
+            "coalesce: true",
+        ),
+        (
+            json!({"iotHub": {"commands": {"methodConnectTimeoutSeconds": 7}}}),
+            "methodConnectTimeoutSeconds: 7",
+        ),
+        (
+            json!({"iotHub": {"commands": {"methodResponseTimeoutSeconds": 77}}}),
+            "methodResponseTimeoutSeconds: 77",
+        ),
+        (
+            json!({"iotHub": {"commands": {"createDevices": false}}}),
+            "createDevices: false",
+        ),
+        (
             json!({"iotHub": {"messages": {"time": "Processing"}}}),
             "time: Processing",
         ),

@@ -40,7 +40,7 @@ pub async fn converged(plant: &Plant, probe: Probe, size: usize) {
     within(patience, "all connectors are made", async || {
         // Cheap, other than to list thousands again and again.
         let ready = probe.metric("connectors", "ready=\"True\"").await;
-        let left = probe.metric("queue_depth", "").await;
+        let left = probe.metric("workqueue_depth", "").await;
         if ready as usize != size || left > 0.0 {
             return Err(format!("{ready} are ready, {left} wait"));
         }

@@ -63,7 +63,7 @@ async fn cold(plant: &Plant, proxy: &Proxy, size: usize) -> Process {
     let patience = PATIENCE + Duration::from_millis(500) * u32::try_from(size).unwrap();
     within(patience, "each connector is looked at", async || {
         let looks = operator.probe.metric("reconciles_total", "").await;
-        let left = operator.probe.metric("queue_depth", "").await;
+        let left = operator.probe.metric("workqueue_depth", "").await;
         match looks as usize >= size && left == 0.0 {
             true => Ok(()),
             false => Err(format!("{looks} looks, {left} wait")),

@@ -1,5 +1,7 @@
 //! What kubelets and connectors would do: pods that were made run, and their members report.
 
+use std::time::Duration;
+
 use connector_config::{MemberReport, Phase, annotation, label};
 use futures::StreamExt;
 use k8s_openapi::api::{
@@ -12,7 +14,7 @@ use kube::{
     runtime::watcher::{self, Event, watcher},
 };
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::sleep};
 
 /// An image that no registry has: pods of it never run.
 pub const NO_SUCH_IMAGE: &str = "registry.invalid/connector:none";
@@ -33,6 +35,17 @@ pub enum Fate {
     Pending,
 }
 
+/// How often a kubelet looks again at pods that wait for what they mount.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// What a kubelet has done with a pod.
+enum Treated {
+    /// All that there is to do.
+    Done,
+    /// What the pod mounts is not there.
+    Waits,
+}
+
 /// The kubelet of a namespace; it works as long as this lives.
 pub struct Kubelet(watch::Sender<Fate>);
 
@@ -50,8 +63,14 @@ impl Kubelet {
                 worker.api.clone(),
                 watcher::Config::default().labels(&ours())
             ));
+            let mut waits = false;
             loop {
                 let pods = tokio::select! {
+                    // What a pod mounts may come after it.
+                    () = sleep(AGAIN), if waits => {
+                        waits = false;
+                        worker.all().await
+                    }
                     event = events.next() => match event {
                         Some(Ok(Event::Apply(pod) | Event::InitApply(pod))) => vec![pod],
                         Some(_) => continue,
@@ -65,7 +84,7 @@ impl Kubelet {
                 let fate = *fate.borrow();
                 for pod in &pods {
                     // A pod that has gone meanwhile, or a namespace that goes, is no matter.
-                    let _ = worker.treat(pod, fate).await;
+                    waits |= matches!(worker.treat(pod, fate).await, Ok(Treated::Waits));
                 }
             }
         });
@@ -107,33 +126,33 @@ impl Worker {
         found.map(|list| list.items).unwrap_or_default()
     }
 
-    async fn treat(&self, pod: &Pod, fate: Fate) -> kube::Result<()> {
+    async fn treat(&self, pod: &Pod, fate: Fate) -> kube::Result<Treated> {
         if pod.metadata.deletion_timestamp.is_some() {
-            return Ok(());
+            return Ok(Treated::Done);
         }
         let is = ready(pod);
         let wanted = match fate {
-            Fate::Pending => return Ok(()),
-            Fate::Ready if image(pod).starts_with(HELD) => return Ok(()),
+            Fate::Pending => return Ok(Treated::Done),
+            Fate::Ready if image(pod).starts_with(HELD) => return Ok(Treated::Done),
             Fate::Ready | Fate::Released => true,
             Fate::Unready => false,
         };
         if is == Some(wanted) {
-            return Ok(());
+            return Ok(Treated::Done);
         }
         if image(pod) == NO_SUCH_IMAGE {
             let waits = pod
                 .status
                 .as_ref()
                 .and_then(|s| s.container_statuses.as_ref());
-            return match waits {
-                Some(_) => Ok(()),
-                None => self.say(pod, &cannot_pull()).await,
-            };
+            if waits.is_none() {
+                self.say(pod, &cannot_pull()).await?;
+            }
+            return Ok(Treated::Done);
         }
         if is.is_none() {
             if !self.mounts(pod).await? {
-                return Ok(());
+                return Ok(Treated::Waits);
             }
             self.report(pod).await?;
         }
@@ -142,7 +161,8 @@ impl Worker {
         let conditions = ["Ready", "ContainersReady"]
             .map(|kind| json!({"type": kind, "status": status, "lastTransitionTime": since}));
         self.say(pod, &json!({"phase": "Running", "conditions": conditions}))
-            .await
+            .await?;
+        Ok(Treated::Done)
     }
 
     async fn say(&self, pod: &Pod, status: &Value) -> kube::Result<()> {

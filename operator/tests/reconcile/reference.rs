@@ -160,10 +160,10 @@ async fn x1_a_secret_that_is_missing_appears_changes_and_goes() {
     .await;
 }
 
-/// Connectors that share a secret, and how long all of them may take: each waits its turn, on a machine that
-/// does other things as well. Alone it takes 3 s.
+/// Connectors that share a secret, and how long all of them may take: five at a time replace their pods, on a
+/// machine that does other things as well.
 const MANY: usize = 50;
-const ALL: Duration = Duration::from_secs(30);
+const ALL: Duration = Duration::from_secs(180);
 
 #[tokio::test]
 async fn x2_a_secret_of_many_connectors_rolls_each_of_them_once() {

@@ -153,7 +153,6 @@ impl Call<'_> {
             "GetPropertyDefinitions" => Ok(Response::with(definitions(thing))),
             "GetPropertyValues" => read(model, name, thing, "*"),
             "GetConfiguration" => Ok(Response::with(configuration(thing))),
-            "AddShapeToThing" => Ok(Response::ok()),
             "GetMetadata" => {
                 let json = serde_json::to_string(thing).map_err(|error| error.to_string())?;
                 Ok(Response::result(Value::json(json)))
@@ -248,6 +247,11 @@ impl Call<'_> {
                 Some(_) => Ok(Response::ok()),
                 None => Err(format!("Thing [{name}] does not exist")),
             },
+            "AddShapeToThing" => {
+                let shape = text("thingShapeName").ok_or("no Thing Shape is given")?;
+                model.add_shape(&name, &shape)?;
+                Ok(Response::ok())
+            }
             other => Err(format!("Service [{other}] does not exist")),
         }
     }

@@ -29,6 +29,64 @@ const TEMPLATES: [&str; 5] = [
     "GenericThing",
 ];
 
+/// The shape that a connector adds to `ConnectionServicesHub`.
+const ADAPTER_SHAPE: &str = "AzureIotHubAdapterServices";
+
+/// Its services, with the inputs that our connector documents where PTC does not publish them.
+fn adapter_services() -> BTreeMap<String, Service> {
+    const DEVICE: &[(&str, &str)] = &[("thingName", "STRING")];
+    const JOB: &[(&str, &str)] = &[("jobId", "STRING")];
+    const SERVICES: &[(&str, &[(&str, &str)])] = &[
+        (
+            "AzureIotSendMessage",
+            &[("thingName", "STRING"), ("payload", "INFOTABLE")],
+        ),
+        ("CreateAzureIotDevice", DEVICE),
+        ("DeleteAzureIotDevice", DEVICE),
+        ("DescribeAzureIotDevice", DEVICE),
+        (
+            "AzureIotDeviceJobScheduleTwinUpdateJob",
+            &[
+                ("patch", "JSON"),
+                ("jobId", "STRING"),
+                ("queryCondition", "STRING"),
+                ("startTime", "DATETIME"),
+                ("maxExecutionTimeInSeconds", "LONG"),
+            ],
+        ),
+        (
+            "AzureIotDeviceJobScheduleDeviceMethodJob",
+            &[
+                ("methodName", "STRING"),
+                ("payload", "JSON"),
+                ("responseTimeoutInSeconds", "LONG"),
+                ("jobId", "STRING"),
+                ("queryCondition", "STRING"),
+                ("startTime", "DATETIME"),
+                ("maxExecutionTimeInSeconds", "LONG"),
+            ],
+        ),
+        ("AzureIotDeviceJobGetJob", JOB),
+        ("AzureIotDeviceJobCancelJob", JOB),
+        (
+            "AzureIotDeviceJobFindJobs",
+            &[("jobType", "STRING"), ("jobStatus", "STRING")],
+        ),
+        ("QueryJobResults", JOB),
+    ];
+    let service = |(name, inputs): &(&str, &[(&str, &str)])| {
+        let inputs = inputs
+            .iter()
+            .map(|(name, kind)| ((*name).into(), (*kind).into()));
+        let service = Service {
+            remote_name: String::new(),
+            inputs: inputs.collect(),
+        };
+        ((*name).to_owned(), service)
+    };
+    SERVICES.iter().map(service).collect()
+}
+
 /// The template has the shape `Gateway`; `None` if there is no such template.
 #[must_use]
 pub fn is_gateway_template(name: &str) -> Option<bool> {
@@ -84,10 +142,14 @@ impl Thing {
         }
     }
 
-    /// It takes several binders: the shape `MultiBindRemoteThing`.
+    /// It takes several binders: the shape `MultiBindRemoteThing`. That `ConnectionServicesHub` has it is an
+    /// assumption; PTC does not say how its services reach one of several connectors.
     #[must_use]
     pub fn takes_many_binders(&self) -> bool {
-        self.template == "AzureIotHubTemplate"
+        matches!(
+            self.template.as_str(),
+            "AzureIotHubTemplate" | "ConnectionServicesHub"
+        )
     }
 
     /// A property by the name that the edge uses.
@@ -174,6 +236,20 @@ impl Model {
         let mut model = Self::default();
         model.put("ConnectionServicesHub", Thing::of("ConnectionServicesHub"));
         model
+    }
+
+    /// Adds the services of a shape to a Thing; of the shapes it knows one. Added again it changes nothing.
+    ///
+    /// # Errors
+    /// What the platform says.
+    pub fn add_shape(&mut self, thing: &str, shape: &str) -> Result<(), String> {
+        if shape != ADAPTER_SHAPE {
+            return Err(format!("Thing Shape [{shape}] does not exist"));
+        }
+        let found = self.things.get_mut(thing);
+        let found = found.ok_or_else(|| format!("Thing [{thing}] does not exist"))?;
+        Arc::make_mut(found).services.extend(adapter_services());
+        Ok(())
     }
 
     /// Defines a Thing, or defines it again; its values stay where the properties do.

@@ -44,6 +44,7 @@ pub(crate) fn router(cluster: Shared) -> Router {
             get(read).put(write),
         )
         .route("/Thingworx/Things/{thing}/Services/{service}", post(call))
+        .route("/standin/remote/{thing}/{property}", get(read_remote))
         .route("/standin/things", get(things).put(define_many))
         .route("/standin/generate", post(generate))
         .route("/standin/tally", get(tally).delete(clear_tally))
@@ -207,6 +208,27 @@ async fn read(
         (property.clone(), value)
     });
     Ok(Json(table_to_json(&InfoTable::one_row(cells))))
+}
+
+/// Reads a property from the edge, as the platform does for one that it does not cache.
+async fn read_remote(
+    State(cluster): State<Shared>,
+    Path((thing, property)): Path<(String, String)>,
+) -> Result<Json<Any>, Failure> {
+    let (name, address) = {
+        let model = lock(&cluster.model);
+        let Some((name, found)) = model.thing(&thing) else {
+            return fail(
+                StatusCode::NOT_FOUND,
+                format!("Thing [{thing}] does not exist"),
+            );
+        };
+        (name.to_owned(), address(name, found))
+    };
+    let answer = edge(&cluster, "read", &name, Request::read(address, property)).await?;
+    Ok(Json(
+        answer.content.as_ref().map_or(Any::Null, table_to_json),
+    ))
 }
 
 /// A property that is bound to the edge is written there; its value on the platform changes only when the

@@ -184,6 +184,7 @@ fn binds(gateway: &str, hub: bool) -> DesiredBinds {
     DesiredBinds {
         gateway: Some(gateway),
         group: hub.then_some(group),
+        ..DesiredBinds::default()
     }
 }
 

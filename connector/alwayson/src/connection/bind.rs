@@ -1,5 +1,7 @@
 //! What is to be bound on a node, and how far that is.
 
+use std::{collections::BTreeSet, sync::Arc};
+
 use crate::{Bind, Gateway};
 
 /// What is to be bound.
@@ -9,6 +11,8 @@ pub struct DesiredBinds {
     pub gateway: Option<Gateway>,
     /// A Thing that several endpoints bind together. Bound after the gateway.
     pub group: Option<GroupBind>,
+    /// Further names, bound after these. One that is refused holds up no other.
+    pub names: Arc<BTreeSet<String>>,
 }
 
 /// A Thing that several endpoints bind together, so that the platform spreads its requests.
@@ -46,6 +50,19 @@ pub enum BindState {
         /// The node's words.
         reason: String,
     },
+}
+
+/// How far further names are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NamesState {
+    /// How many are wanted.
+    pub wanted: usize,
+    /// How many are bound.
+    pub bound: usize,
+    /// How many the node refuses; they are asked for again after a while.
+    pub refused: usize,
+    /// One that it refuses, and its words.
+    pub reason: Option<String>,
 }
 
 /// The one place that knows the bytes of a group bind.

@@ -18,15 +18,14 @@ use tokio_tungstenite::tungstenite::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    bind::{BindState, DesiredBinds, gateway_bind, group_bind},
+    bind::{BindState, DesiredBinds, NamesState},
+    binding::{Binding, Step, words},
     error::{ConnectError, RequestError},
     incoming::Incoming,
     node::{Credentials, Link, Load, NodeSettings, NodeState},
     pipe::{self, Event, Ids, NO_IDS, Queued, Shared},
 };
-use crate::{
-    Assembler, Bind, Body, CHUNK, Header, Limits, Message, Request, Response, Status, split,
-};
+use crate::{Assembler, Body, CHUNK, Header, Limits, Message, Request, Response, Status, split};
 
 /// Requests of the platform that are being served at the same time. More are answered "unavailable".
 const MAX_INCOMING: usize = 4096;
@@ -91,6 +90,7 @@ pub(super) fn start(parts: Parts) -> watch::Receiver<NodeState> {
         link: Link::Down { error: None },
         gateway: BindState::Unwanted,
         group: BindState::Unwanted,
+        names: NamesState::default(),
     };
     let (state, seen) = watch::channel(down);
     let (replies, answers) = mpsc::unbounded_channel();
@@ -110,11 +110,7 @@ pub(super) fn start(parts: Parts) -> watch::Receiver<NodeState> {
         pings: HashMap::new(),
         assembler: Assembler::new(Limits::default()),
         incoming: 0,
-        wanted: DesiredBinds::default(),
-        bound: DesiredBinds::default(),
-        binding: None,
-        asked_for: DesiredBinds::default(),
-        retry: None,
+        binding: Binding::default(),
     };
     tokio::spawn(endpoint.run(commands, wanted, from_pipes, answers, end));
     seen
@@ -139,14 +135,7 @@ struct Endpoint {
     pings: HashMap<u64, (usize, oneshot::Sender<()>)>,
     assembler: Assembler,
     incoming: usize,
-    wanted: DesiredBinds,
-    /// What the node has confirmed.
-    bound: DesiredBinds,
-    /// What it is being asked now; one thing at a time.
-    binding: Option<Step>,
-    /// What was wanted when that was asked: its answer speaks of this, whatever is wanted since.
-    asked_for: DesiredBinds,
-    retry: Option<Instant>,
+    binding: Binding,
 }
 
 struct Waiting {
@@ -158,14 +147,6 @@ enum Asked {
     Request { waiting: Waiting, repeated: bool },
     LogIn(Instant),
     Bind(Step, Instant),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
-    BindGateway,
-    BindGroup,
-    UnbindGateway,
-    UnbindGroup,
 }
 
 impl Endpoint {
@@ -206,8 +187,8 @@ impl Endpoint {
                     None => break,
                 },
                 Ok(()) = wanted.changed() => {
-                    self.wanted = wanted.borrow_and_update().clone();
-                    self.retry = None;
+                    let wanted = wanted.borrow_and_update().clone();
+                    self.binding.want(wanted);
                     self.bind();
                 }
                 _ = sweep.tick() => self.sweep(),
@@ -250,10 +231,7 @@ impl Endpoint {
             tracing::warn!(node = %self.settings.name, ?error, "disconnected");
         }
         self.ids.send_modify(|(_, up)| *up = false);
-        self.bound = DesiredBinds::default();
-        self.binding = None;
-        // The next connection begins anew.
-        self.retry = None;
+        self.binding.lost();
         self.pings.clear();
         let waiting = self.logging_in.take().into_iter().flatten();
         let asked = self.asked.drain().filter_map(|(_, asked)| match asked {
@@ -263,12 +241,13 @@ impl Endpoint {
         for Waiting { reply, .. } in asked.chain(waiting) {
             let _ = reply.send(Err(RequestError::Lost));
         }
-        let wanted = self.wanted.clone();
         self.tell(|state| {
             state.link = Link::Down { error };
-            state.gateway = unbound(wanted.gateway.is_some());
-            state.group = unbound(wanted.group.is_some());
+            // What was refused is history.
+            state.gateway = BindState::Unwanted;
+            state.group = BindState::Unwanted;
         });
+        self.tell_binds();
     }
 
     fn close(&mut self) {
@@ -497,74 +476,55 @@ impl Endpoint {
 
     /// Takes the next step from what is bound to what is wanted.
     fn bind(&mut self) {
-        if self.pipes.is_empty() || self.binding.is_some() || self.retry.is_some() {
-            self.tell_binds();
-            return;
-        }
-        let (wanted, bound) = (&self.wanted, &self.bound);
-        let (step, body) = if bound.group.is_some() && bound.group != wanted.group {
-            let thing = bound.group.as_ref().map(|group| group.thing.as_str());
-            (Step::UnbindGroup, Body::Unbind(Bind::names(thing)))
-        } else if bound.gateway.is_some() && bound.gateway != wanted.gateway {
-            let name = bound.gateway.as_ref().map(|gateway| gateway.name.as_str());
-            (Step::UnbindGateway, Body::Unbind(Bind::names(name)))
-        } else if let (Some(gateway), None) = (&wanted.gateway, &bound.gateway) {
-            (Step::BindGateway, Body::Bind(gateway_bind(gateway)))
-        } else if let (Some(group), None) = (&wanted.group, &bound.group) {
-            (Step::BindGroup, Body::Bind(group_bind(group)))
-        } else {
-            self.tell_binds();
-            return;
-        };
-        let header = self.header();
-        match self.send(&Message { header, body }) {
-            Ok(()) => {
-                self.asked
-                    .insert(header.request_id, Asked::Bind(step, Instant::now()));
-                self.binding = Some(step);
-                self.asked_for = self.wanted.clone();
-            }
-            Err(error) => {
-                tracing::debug!(node = %self.settings.name, %error, "a bind waits");
-                self.retry = Some(Instant::now() + SWEEP);
+        let now = Instant::now();
+        let next = (!self.pipes.is_empty())
+            .then(|| self.binding.next(now))
+            .flatten();
+        if let Some((step, body)) = next {
+            let header = self.header();
+            match self.send(&Message { header, body }) {
+                Ok(()) => {
+                    self.asked.insert(header.request_id, Asked::Bind(step, now));
+                }
+                Err(error) => {
+                    tracing::debug!(node = %self.settings.name, %error, "a bind waits");
+                    self.binding.unsent(step, now + SWEEP);
+                }
             }
         }
         self.tell_binds();
     }
 
     fn bind_answered(&mut self, step: Step, response: &Response) {
-        self.binding = None;
-        if response.is_error() && matches!(step, Step::BindGateway | Step::BindGroup) {
-            let reason = response
-                .error_text()
-                .unwrap_or_else(|| response.status.name().to_owned());
-            tracing::warn!(node = %self.settings.name, ?step, reason, "bind refused");
-            self.retry = Some(Instant::now() + self.settings.timings.refused);
-            let refused = BindState::Refused { reason };
-            self.tell(|state| match step {
-                Step::BindGateway | Step::UnbindGateway => state.gateway = refused,
-                Step::BindGroup | Step::UnbindGroup => state.group = refused,
-            });
-            return;
+        let node = &self.settings.name;
+        match &step {
+            Step::BindGateway | Step::BindGroup if response.is_error() => {
+                let reason = words(response);
+                tracing::warn!(%node, ?step, reason, "bind refused");
+                let refused = BindState::Refused { reason };
+                self.tell(|state| match step {
+                    Step::BindGateway => state.gateway = refused,
+                    _ => state.group = refused,
+                });
+            }
+            // Their number and one reason are in the state; a line for each would be thousands.
+            Step::BindNames(names) | Step::UnbindNames(names) => {
+                let (count, refused) = (names.len(), response.is_error());
+                tracing::debug!(%node, count, refused, "names were bound or unbound");
+            }
+            step => tracing::info!(%node, ?step, "done"),
         }
-        match step {
-            Step::BindGateway => self.bound.gateway = self.asked_for.gateway.take(),
-            Step::BindGroup => self.bound.group = self.asked_for.group.take(),
-            Step::UnbindGateway => self.bound.gateway = None,
-            Step::UnbindGroup => self.bound.group = None,
-        }
-        tracing::info!(node = %self.settings.name, ?step, "done");
+        let pause = self.settings.timings.refused;
+        self.binding.answered(step, response, Instant::now(), pause);
         self.bind();
     }
 
     fn tell_binds(&mut self) {
-        let (wanted, bound) = (self.wanted.clone(), self.bound.clone());
-        // What is being asked for is not unwanted yet: the node is about to bind it.
-        let gateway = wanted.gateway.is_some() || self.binding == Some(Step::BindGateway);
-        let group = wanted.group.is_some() || self.binding == Some(Step::BindGroup);
+        let binding = &self.binding;
         self.tell(|state| {
-            say(&mut state.gateway, gateway, bound.gateway.is_some());
-            say(&mut state.group, group, bound.group.is_some());
+            binding.gateway(&mut state.gateway);
+            binding.group(&mut state.group);
+            state.names = binding.names();
         });
     }
 
@@ -588,7 +548,7 @@ impl Endpoint {
                 logging_in
             }
             Asked::Bind(step, since) if since.elapsed() >= late => {
-                unanswered = Some(*step);
+                unanswered = Some(step.clone());
                 false
             }
             Asked::Bind(..) => true,
@@ -604,27 +564,6 @@ impl Endpoint {
             let reason = format!("no answer within {} s", late.as_secs());
             self.bind_answered(step, &Response::error(Status::GATEWAY_TIMEOUT, reason));
         }
-        if self.retry.is_some_and(|at| at <= Instant::now()) {
-            self.retry = None;
-            self.bind();
-        }
+        self.bind();
     }
-}
-
-fn unbound(wanted: bool) -> BindState {
-    if wanted {
-        BindState::Pending
-    } else {
-        BindState::Unwanted
-    }
-}
-
-/// What is bound stays so until the node has confirmed its end; a refusal stays to be seen until it is
-/// bound or no longer wanted.
-fn say(state: &mut BindState, wanted: bool, bound: bool) {
-    *state = match (wanted, bound) {
-        (_, true) => BindState::Bound,
-        (true, false) if matches!(state, BindState::Refused { .. }) => return,
-        (wanted, false) => unbound(wanted),
-    };
 }

@@ -4,6 +4,7 @@
 //! its own ([`pipe`]) that connects, logs in, and carries frames. Nodes know nothing of each other.
 
 mod bind;
+mod binding;
 mod endpoint;
 mod error;
 mod incoming;
@@ -11,7 +12,7 @@ mod node;
 mod pipe;
 mod tls;
 
-pub use bind::{BindState, DesiredBinds, GroupBind, GroupBindStrategy};
+pub use bind::{BindState, DesiredBinds, GroupBind, GroupBindStrategy, NamesState};
 pub use error::{Class, ConnectError, RequestError};
 pub use incoming::Incoming;
 pub use node::{Credentials, Link, Node, NodeSettings, NodeState, Timings};

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::{
-    bind::{BindState, DesiredBinds},
+    bind::{BindState, DesiredBinds, NamesState},
     endpoint::{self, Command},
     error::{ConnectError, RequestError},
     incoming::Incoming,
@@ -96,6 +96,8 @@ pub struct NodeState {
     pub gateway: BindState,
     /// The Thing that is bound together with others.
     pub group: BindState,
+    /// Further names.
+    pub names: NamesState,
 }
 
 /// Whether a node is connected.

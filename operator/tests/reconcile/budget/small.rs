@@ -280,7 +280,7 @@ pub async fn cold_start(plant: &Plant, size: usize, table: &mut Table) -> Proces
     operator.probe.leads("a lone operator leads").await;
     within(PATIENCE, "each connector is looked at", async || {
         let looks = operator.probe.metric("reconciles_total", "").await;
-        match looks >= size as f64 && operator.probe.metric("queue_depth", "").await == 0.0 {
+        match looks >= size as f64 && operator.probe.metric("workqueue_depth", "").await == 0.0 {
             true => Ok(()),
             false => Err(format!("{looks} looks")),
         }
