@@ -84,10 +84,10 @@ pub async fn run(
     stop: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     let mut identity = Identity::from_env();
-    match settings.secret_digest() {
-        Ok(Some(digest)) => identity.secret_digest = digest,
-        // No resource, or what cannot be read, which whoever needs it reports: what the pod was given says.
-        Ok(None) | Err(_) => {}
+    // Without a resource, or where they cannot be read, which whoever needs them reports, what the pod was given
+    // says.
+    if let Ok(Some(digest)) = settings.secret_digest() {
+        identity.secret_digest = digest;
     }
     let metrics = Metrics::new().map_err(|error| RunError::System(error.to_string()))?;
     let reporter = Reporter::new(&identity);
