@@ -11,6 +11,7 @@ mod feedback;
 mod operation;
 mod outcome;
 mod service;
+mod table;
 
 pub use command::OwnNames;
 pub use device::Devices;

@@ -2,9 +2,9 @@
 
 use alwayson::{BaseType, InfoTable, Value};
 
-use super::{
-    super::command::{LogQuery, OwnNames},
-    table,
+use super::super::{
+    command::{LogQuery, OwnNames},
+    table::table,
 };
 use crate::log::{Line, Recent};
 

@@ -7,10 +7,13 @@
 mod logs;
 mod system;
 
-use alwayson::{BaseType, Field, InfoTable, Response, Status, Value};
+use alwayson::{BaseType, InfoTable, Response, Status, Value};
 use serde_json::json;
 
-use super::command::{EdgeService, OwnNames};
+use super::{
+    command::{EdgeService, OwnNames},
+    table::table,
+};
 use crate::{log::Logs, metrics::Metrics, platform::HUB, report::Reporter};
 
 /// What the answers are made of.
@@ -78,19 +81,6 @@ impl Edge {
             names.map(|name| [Value::string(name), Value::string("")]),
         )
     }
-}
-
-/// A table of these fields.
-fn table<const N: usize>(
-    fields: [(&str, BaseType); N],
-    rows: impl IntoIterator<Item = [Value; N]>,
-) -> InfoTable {
-    let mut table = InfoTable::new(fields.map(|(name, base_type)| Field::new(name, base_type)));
-    for row in rows {
-        // As many cells as fields, each of its field's type or nothing.
-        let _ = table.push(&row);
-    }
-    table
 }
 
 /// What the connector says that it offers under a name: nothing of its own, which lets the platform's

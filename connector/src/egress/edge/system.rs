@@ -2,7 +2,7 @@
 
 use alwayson::{BaseType, InfoTable, Value};
 
-use super::{super::command::OwnNames, table};
+use super::super::{command::OwnNames, table::table};
 use crate::{
     metrics::Metrics,
     report::{Part, Reporter},

@@ -12,10 +12,12 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::{
-    super::command::{Job, Refusal, Schedule, Task},
+    super::{
+        command::{Job, Refusal, Schedule, Task},
+        table::{table, time},
+    },
     Done, Failure, Hub,
     limit::{Repeat, Sort},
-    registry::{field, time},
 };
 
 /// How long a job may take that does not say; the hub's own examples take the same.
@@ -148,18 +150,6 @@ async fn pages<T, F: Future<Output = Result<Page<T>, HubError>>>(
             return Ok(found);
         }
     }
-}
-
-fn table<const N: usize>(
-    fields: [(&str, BaseType); N],
-    rows: impl IntoIterator<Item = [Value; N]>,
-) -> InfoTable {
-    let mut table = InfoTable::new(fields.map(|(name, base_type)| field(name, base_type)));
-    for row in rows {
-        // As many cells as fields, each of its field's type or nothing.
-        let _ = table.push(&row);
-    }
-    table
 }
 
 fn jobs(found: impl IntoIterator<Item = iothub::Job>) -> InfoTable {

@@ -1,12 +1,14 @@
 //! Devices' identities in the hub.
 
-use alwayson::{BaseType, Field, InfoTable, Status, Value};
+use alwayson::{InfoTable, Status, Value};
 use iothub::{Condition, Device, DeviceStatus, HubError};
-use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::{
-    super::command::{Refusal, Registry},
+    super::{
+        command::{Refusal, Registry},
+        table::time,
+    },
     Done, Failure, Hub,
     limit::{Repeat, Sort},
 };
@@ -76,16 +78,4 @@ fn described(device: &Device) -> InfoTable {
         ("generationId", text(Some(&device.generation_id))),
         ("etag", text(Some(&device.etag))),
     ])
-}
-
-/// A time as a cell; nothing if there is none.
-pub(super) fn time(time: Option<Timestamp>) -> Value {
-    time.map_or(Value::Nothing, |time| {
-        Value::DateTime(time.as_millisecond())
-    })
-}
-
-/// A field of a table.
-pub(super) fn field(name: &str, base_type: BaseType) -> Field {
-    Field::new(name, base_type)
 }
