@@ -257,7 +257,7 @@ impl Parts {
             end.clone(),
         );
         let (in_flight, busy) = watch::channel(0);
-        let twins = Arc::new(hub.rest.clone());
+        let twins = Arc::new(hub.ways.rest.clone());
         let edge = Edge {
             own: OwnNames {
                 member: member.clone(),

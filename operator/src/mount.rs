@@ -14,6 +14,8 @@ pub const SECRETS_DIR: &str = "/etc/connector/secrets";
 pub const APP_KEY: &str = "/etc/connector/secrets/thingworx-app-key";
 /// Connection string of the hub.
 pub const HUB_CONNECTION: &str = "/etc/connector/secrets/hub-connection-string";
+/// Connection string of the hub for its registry of devices.
+pub const REGISTRY_CONNECTION: &str = "/etc/connector/secrets/registry-connection-string";
 /// Connection string of the hub's built-in endpoint.
 pub const EVENTS_CONNECTION: &str = "/etc/connector/secrets/events-connection-string";
 /// Connection string of the storage account with the checkpoints.

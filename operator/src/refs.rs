@@ -79,6 +79,10 @@ pub fn references(
     let secrets = [
         ("thingworx.appKey", Some(&thingworx.app_key)),
         ("iotHub.connectionString", Some(&iot_hub.connection_string)),
+        (
+            "iotHub.registryConnectionString",
+            iot_hub.registry_connection_string.as_ref(),
+        ),
         ("iotHub.eventHubs.connectionString", events),
         ("iotHub.deadLetter.azureBlob.connectionString", letters),
     ];

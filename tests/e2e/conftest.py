@@ -86,8 +86,7 @@ def fleet(stack: cluster.Stack) -> Iterator[Fleet]:
 @pytest.fixture(scope="module")
 def bench(request: pytest.FixtureRequest, tmp_path_factory) -> Iterator[Bench]:
     """Stand-ins as processes in the module's `NETWORK` of loopback addresses."""
-    rights = getattr(request.module, "RIGHTS", "ServiceConnect")
-    made = Bench(tmp_path_factory.mktemp("bench"), request.module.NETWORK, rights)
+    made = Bench(tmp_path_factory.mktemp("bench"), request.module.NETWORK)
     made.thingworx.define({"FactoryHub": hub_thing()})
     yield made
     made.close()

@@ -23,11 +23,12 @@ CONNECTOR = "azure-iot-hub-connector"
 class Bench:
     """Stand-ins and a connector as processes on loopback addresses."""
 
-    def __init__(self, folder: Path, network: str, rights: str = "ServiceConnect"):
+    def __init__(self, folder: Path, network: str):
         self.hub_host, self.events_host, self.platform, self.storage = (f"{network}.{last}" for last in (1, 2, 3, 4))
         self.folder = folder
         self.processes: dict[str, subprocess.Popen] = {}
-        self.app_key, policy_key = secrets.token_hex(16), base64.b64encode(secrets.token_bytes(32)).decode()
+        self.app_key = secrets.token_hex(16)
+        policy_key, registry_key = (base64.b64encode(secrets.token_bytes(32)).decode() for _ in range(2))
         authority = trustme.CA()
         issued = authority.issue_cert(self.hub_host, self.events_host, self.platform, self.storage)
         self.ca = authority.cert_pem.bytes().decode()
@@ -36,6 +37,7 @@ class Bench:
             "ca.crt": self.ca, "tls.crt": chain, "tls.key": issued.private_key_pem.bytes().decode(),
             "appKey": self.app_key,
             "service": f"HostName={self.hub_host};SharedAccessKeyName=service;SharedAccessKey={policy_key}",
+            "registry": f"HostName={self.hub_host};SharedAccessKeyName=registry;SharedAccessKey={registry_key}",
             "events": f"Endpoint=sb://{self.events_host}/;SharedAccessKeyName=service;SharedAccessKey={policy_key};"
                       "EntityPath=telemetry",
         }
@@ -46,7 +48,8 @@ class Bench:
                    "--rest", f"{self.platform}:8080", "--app-key", self.app_key, *tls)
         hub = self.hub_host
         self.start("iothub-standin", "--hub-host", hub, "--events-host", self.events_host, "--entity", "telemetry",
-                   "--consumer-group", "thingworx", "--policy", f"service:{policy_key}:{rights}",
+                   "--consumer-group", "thingworx", "--policy", f"service:{policy_key}:ServiceConnect",
+                   "--policy", f"registry:{registry_key}:RegistryWrite",
                    "--hub-amqp", f"{hub}:5671", "--events-amqp", f"{self.events_host}:5671",
                    "--mqtt", f"{hub}:8883", "--https", f"{hub}:443", "--events-https", f"{self.events_host}:443",
                    "--control", f"{hub}:8090",

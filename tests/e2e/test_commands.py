@@ -16,7 +16,6 @@ from thingworx import device_thing
 
 NETWORK = "127.0.86"
 DEVICES = 4
-RIGHTS = "ServiceConnect+RegistryWrite"
 
 HUB = "ConnectionServicesHub"
 # The services of a device's Thing, beside `echo`.
@@ -31,7 +30,8 @@ def thing() -> dict:
 @pytest.fixture(scope="module")
 def ready(bench: Bench, devices: Fleet) -> Iterator[Fleet]:
     bench.thingworx.define({name: thing() for name in devices.devices})
-    bench.connector(way="commands: {feedback: true, messageExpirySeconds: 60}")
+    bench.connector(way=f"""registryConnectionString: {{file: {bench.folder}/registry}}
+  commands: {{feedback: true, messageExpirySeconds: 60}}""")
     eventually("the connector is ready", bench.ready, 30)
     eventually("its services are offered",
                lambda: bench.thingworx.service("DescribeAzureIotDevice", thingName="dev-0").ok, 30)

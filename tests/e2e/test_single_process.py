@@ -134,6 +134,11 @@ def test_a_service_is_a_direct_method_with_a_result(bench: Bench, devices: Fleet
     assert devices.devices["dev-2"].methods == [{"name": "echo", "payload": {"text": "hello"}}]
 
 
+def test_a_right_that_the_policy_lacks_is_named(bench: Bench, devices: Fleet):
+    made = bench.thingworx.service("CreateAzureIotDevice", thingName="made")
+    assert not made.ok and "FORBIDDEN" in made.text and "RegistryWrite" in made.text, made.text
+
+
 def test_a_device_that_the_hub_does_not_know_is_refused_with_a_reason(bench: Bench, devices: Fleet):
     bench.thingworx.define({"ghost": device_thing("FactoryHub")})
     write, call = bench.thingworx.write("ghost", "setpoint", 1), bench.thingworx.call("ghost", "echo", text="x")

@@ -19,6 +19,11 @@ pub struct IotHub<S, C> {
     /// Connection string of a shared access policy of the hub with the right *Service connect*:
     /// `HostName=…;SharedAccessKeyName=…;SharedAccessKey=…`.
     pub connection_string: S,
+    /// Connection string of a policy with the rights *Registry Read* and *Registry Write*, with which devices are
+    /// created, deleted and described, and jobs made and watched. Default: `connectionString`, whose policy then
+    /// needs these rights where such services are used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registry_connection_string: Option<S>,
     /// The hub's built-in endpoint, from which telemetry is read.
     pub event_hubs: EventHubs<S>,
     /// How AMQP travels to the hub. Default: `Amqp`.
@@ -104,6 +109,7 @@ impl<S, C> IotHub<S, C> {
     pub fn map<S2, C2>(self, secret: impl Fn(S) -> S2, ca: impl Fn(C) -> C2) -> IotHub<S2, C2> {
         let Self {
             connection_string,
+            registry_connection_string,
             event_hubs,
             transport,
             proxy,
@@ -120,6 +126,7 @@ impl<S, C> IotHub<S, C> {
         } = event_hubs;
         IotHub {
             connection_string: secret(connection_string),
+            registry_connection_string: registry_connection_string.map(&secret),
             event_hubs: EventHubs {
                 connection_string: events.map(&secret),
                 consumer_group,

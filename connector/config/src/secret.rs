@@ -46,6 +46,10 @@ impl Settings {
         let files = [
             ("thingworx.appKey", Some(&thingworx.app_key)),
             ("iotHub.connectionString", Some(&hub.connection_string)),
+            (
+                "iotHub.registryConnectionString",
+                hub.registry_connection_string.as_ref(),
+            ),
             ("iotHub.eventHubs.connectionString", events),
             (
                 "iotHub.deadLetter.azureBlob.connectionString",

@@ -15,7 +15,7 @@ use super::{
     read_file,
 };
 use crate::{
-    egress::{Hub, Mark},
+    egress::{Hub, Mark, Ways},
     identity::MemberId,
     report::{Reporter, Trouble},
     secret::SecretFile,
@@ -55,6 +55,7 @@ impl Hubs {
     ) -> Result<Self, RunError> {
         let IotHub {
             connection_string,
+            registry_connection_string,
             event_hubs,
             transport,
             proxy,
@@ -64,6 +65,10 @@ impl Hubs {
             tls,
         } = settings;
         let connection: HubConnectionString = parse("iotHub.connectionString", connection_string)?;
+        let registry = registry_connection_string.as_ref();
+        let registry = registry
+            .map(|file| parse::<HubConnectionString>("iotHub.registryConnectionString", file))
+            .transpose()?;
         let given = event_hubs.connection_string.as_ref();
         let given = given
             .map(|file| {
@@ -96,17 +101,26 @@ impl Hubs {
             address: None,
             way,
         };
-        let rest = HubRest::new(HubRestSettings {
-            connection,
-            tls,
-            address: None,
-            proxy,
-        })
-        .map_err(|error| RunError::Settings(format!("iotHub: {error}")))?;
+        let rest = |connection: HubConnectionString| {
+            let settings = HubRestSettings {
+                connection,
+                tls: tls.clone(),
+                address: None,
+                proxy: proxy.clone(),
+            };
+            HubRest::new(settings).map_err(|error| RunError::Settings(format!("iotHub: {error}")))
+        };
+        let registry = registry.map(rest).transpose()?;
+        let rest = rest(connection)?;
         let group = event_hubs.consumer_group.clone();
         let endpoints = Endpoints::new(amqp.clone(), given, group, reporter.clone());
         let c2d = C2dSender::start(amqp.clone(), C2D_QUEUE, end);
-        let hub = Hub::new(c2d, rest, commands.clone(), mark.clone());
+        let ways = Ways {
+            c2d,
+            registry: registry.unwrap_or_else(|| rest.clone()),
+            rest,
+        };
+        let hub = Hub::new(ways, commands.clone(), mark.clone());
         let feedback = commands.feedback.then_some((amqp, mark));
         Ok(Self {
             hub,
@@ -119,6 +133,7 @@ impl Hubs {
     pub(super) async fn prove(&self) -> Result<(Hub, Endpoint), Unproven> {
         let sender = "sending to devices (iotHub.connectionString)";
         self.hub
+            .ways
             .c2d
             .prove(PROOF)
             .await

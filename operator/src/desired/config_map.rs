@@ -20,6 +20,9 @@ pub fn settings(owner: &Owner, spec: &Validated) -> Settings {
         |_| File::at(mount::HUB_CONNECTION),
         |_| File::at(mount::HUB_CA),
     );
+    if let Some(registry) = &mut iot_hub.registry_connection_string {
+        *registry = File::at(mount::REGISTRY_CONNECTION);
+    }
     if let Some(events) = &mut iot_hub.event_hubs.connection_string {
         *events = File::at(mount::EVENTS_CONNECTION);
     }

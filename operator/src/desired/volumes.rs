@@ -40,6 +40,8 @@ pub(super) fn render(spec: &Validated, settings: &str) -> (Vec<Volume>, Vec<Volu
         secret(&spec.thingworx.app_key, mount::APP_KEY),
         secret(&hub.connection_string, mount::HUB_CONNECTION),
     ];
+    let registry = hub.registry_connection_string.as_ref();
+    secrets.extend(registry.map(|source| secret(source, mount::REGISTRY_CONNECTION)));
     let events = hub.event_hubs.connection_string.as_ref();
     secrets.extend(events.map(|source| secret(source, mount::EVENTS_CONNECTION)));
     if let Some(blobs) = spec.checkpoints.blobs() {

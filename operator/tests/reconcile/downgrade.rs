@@ -29,6 +29,7 @@ fn unknown(version: &str) -> &'static [&'static str] {
             ".spec.iotHub.deadLetter",
             ".spec.iotHub.messages",
             ".spec.iotHub.proxy",
+            ".spec.iotHub.registryConnectionString",
             ".spec.iotHub.transport",
             ".spec.pod.annotations",
             ".spec.pod.labels",

@@ -111,6 +111,10 @@ pub fn fields() -> Vec<(Value, &'static str)> {
             "\"name\":\"more\"",
         ),
         (
+            json!({"iotHub": {"registryConnectionString": reference("more")}}),
+            "registry-connection-string",
+        ),
+        (
             json!({"iotHub": {"eventHubs": {"connectionString": reference("more")}}}),
             "events-connection-string",
         ),

@@ -31,7 +31,7 @@ const PAGE: u16 = 100;
 
 /// Carries out what is asked of jobs.
 pub(super) async fn carry_out(hub: &Hub, job: Job, deadline: Instant) -> Result<Done, Failure> {
-    let (gates, rest) = (&hub.gates, &hub.rest);
+    let (gates, rest) = (&hub.gates, &hub.ways.registry);
     match job {
         Job::Schedule(job) => schedule(hub, job, deadline).await,
         Job::Get(id) => {
@@ -62,7 +62,7 @@ pub(super) async fn carry_out(hub: &Hub, job: Job, deadline: Instant) -> Result<
         Job::Results(id) => {
             let id = job_id(id)?;
             let found = pages(hub, Sort::Query, deadline, |page| {
-                let (rest, id) = (rest.clone(), id.clone());
+                let (rest, id) = (hub.ways.rest.clone(), id.clone());
                 async move { rest.job_results(&id, &page).await }
             });
             Ok(Done::Table(results(found.await?)))
@@ -89,7 +89,7 @@ async fn schedule(hub: &Hub, job: Schedule, deadline: Instant) -> Result<Done, F
     // The hub takes an id once, so a job cannot be made twice; but a repeated call that finds it made
     // could not be told from a clash with somebody else's.
     let repeat = Repeat::IfNotTaken;
-    let (gates, rest) = (&hub.gates, &hub.rest);
+    let (gates, rest) = (&hub.gates, &hub.ways.registry);
     let made = match task {
         Task::Twin { desired, tags } => {
             let patch = TwinPatch { tags, desired };

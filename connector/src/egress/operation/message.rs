@@ -117,7 +117,7 @@ pub(super) async fn send(
     };
     hub.gates
         .pass(Sort::Message, Repeat::IfNotTaken, deadline, || {
-            hub.c2d.send(message.clone(), deadline)
+            hub.ways.c2d.send(message.clone(), deadline)
         })
         .await
 }

@@ -49,7 +49,7 @@ pub(super) async fn invoke(
                         why: "too little time is left for a direct method".into(),
                     });
                 };
-                hub.rest.invoke(&call).await
+                hub.ways.rest.invoke(&call).await
             }
         });
     Ok(Done::Method(answer.await?))

@@ -24,13 +24,22 @@ use coalesce::Coalescer;
 use limit::Gates;
 pub use mark::Mark;
 
-/// The way to the hub. Cheap to clone.
+/// The ways to the hub, each with the rights that it needs. Cheap to clone.
 #[derive(Clone)]
-pub struct Hub {
+pub struct Ways {
     /// Cloud-to-device messages.
     pub c2d: C2dSender,
-    /// Everything else.
+    /// Methods, twins and queries.
     pub rest: HubRest,
+    /// Devices' identities, and jobs.
+    pub registry: HubRest,
+}
+
+/// The hub, as commands are carried out on it. Cheap to clone.
+#[derive(Clone)]
+pub struct Hub {
+    /// How it is reached.
+    pub ways: Ways,
     /// As it is set.
     settings: Arc<Commands>,
     /// Whose messages they are, in their ids.
@@ -90,12 +99,11 @@ impl From<Refusal> for Failure {
 }
 
 impl Hub {
-    /// The way to the hub by these senders.
+    /// The hub by these ways.
     #[must_use]
-    pub fn new(c2d: C2dSender, rest: HubRest, settings: Commands, mark: Mark) -> Self {
+    pub fn new(ways: Ways, settings: Commands, mark: Mark) -> Self {
         Self {
-            c2d,
-            rest,
+            ways,
             settings: Arc::new(settings),
             mark,
             gates: Arc::default(),

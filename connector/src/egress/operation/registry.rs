@@ -20,7 +20,7 @@ pub(super) async fn carry_out(
     device: &str,
     deadline: Instant,
 ) -> Result<Done, Failure> {
-    let (gates, rest) = (&hub.gates, &hub.rest);
+    let (gates, rest) = (&hub.gates, &hub.ways.registry);
     match action {
         Registry::Create if !hub.settings.create_devices => Err(Failure::Refused(Refusal {
             status: Status::FORBIDDEN,

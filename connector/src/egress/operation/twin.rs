@@ -27,7 +27,7 @@ pub(super) async fn read(
     let whole = hub
         .gates
         .pass(Sort::TwinRead, Repeat::Always, deadline, || {
-            hub.rest.twin(device, module.as_deref())
+            hub.ways.rest.twin(device, module.as_deref())
         })
         .await?;
     let found = match part {
@@ -96,7 +96,8 @@ pub(super) async fn change(
     };
     hub.gates
         .pass(Sort::TwinWrite, repeat, deadline, || {
-            hub.rest
+            hub.ways
+                .rest
                 .patch_twin(&device, module.as_deref(), &patch, &condition)
         })
         .await?;
