@@ -210,6 +210,8 @@ class Stack:
             deployment("twx", namespace, "thingworx-standin", [
                 "--node", ",".join(f"0.0.0.0:{8443 + index}" for index in range(self.nodes)),
                 "--rest", "0.0.0.0:8080", "--app-key", self.app_key,
+                # Who was drawn may be leaving when the request is sent.
+                "--draw-delay-ms", "500",
                 "--tls-cert", "/tls/tls.crt", "--tls-key", "/tls/tls.key"], ["tls"]),
             deployment("hub", namespace, "iothub-standin", hub_arguments(self, hub_host, events_host), ["tls"]),
         )

@@ -6,9 +6,11 @@ import os
 import time
 from functools import partial
 
+import calls
 import cluster
 import pytest
 import requests
+from calls import Calls
 from cluster import Stack, apply, eventually, kubectl, listed
 from fleet import Fleet
 from stream import Stream, told
@@ -16,6 +18,8 @@ from thingworx import Arrivals
 
 # `make soak` sends more.
 MESSAGES = int(os.environ.get("MESSAGES", "2000"))
+# Calls a second, of all devices together.
+CALLS = 200 if "SOAK" in os.environ else 40
 
 
 def moves(stack: Stack, before: dict[str, int]) -> dict[str, int]:
@@ -101,6 +105,22 @@ def test_a_rolling_restart_under_load_loses_and_repeats_nothing(stack: Stack, fl
     told(f"moves by partition {moved}")
     stream.end(0)
     assert max(moved.values()) <= 2, f"partitions have moved more than twice: {moved}"
+
+
+def test_no_call_fails_is_lost_or_done_twice_while_pods_come_and_go(stack: Stack, fleet: Fleet):
+    stack.thingworx.define({name: calls.thing(stack.HUB_THING) for name in fleet.devices})
+    old = {pod["metadata"]["uid"] for pod in stack.pods()}
+    stream = Calls(stack.thingworx, fleet, rate=CALLS)
+    kubectl("-n", stack.namespace, "annotate", f"aihc/{stack.CONNECTOR}", "--overwrite",
+            f"iot-connectors.dev/restart={time.time()}")
+    eventually("all pods are replaced", lambda: not old & {pod["metadata"]["uid"] for pod in stack.pods()}, 240)
+    for replicas in (5, 2, 3):
+        kubectl("-n", stack.namespace, "scale", f"aihc/{stack.CONNECTOR}", f"--replicas={replicas}")
+        stack.wait_ready(replicas, seconds=150)
+    time.sleep(60 if "SOAK" in os.environ else 0)
+    got = stream.end()
+    told(f"{got.made} calls, {len(got.failed)} failed, {got.lost} lost, {got.twice} done twice")
+    assert (len(got.failed), got.lost, got.twice) == (0, 0, 0), got.failed[:3]
 
 
 def test_a_wrong_app_key_is_told_and_good_pods_go_on_undisturbed(stack: Stack, fleet: Fleet):
