@@ -108,21 +108,10 @@ impl Reporter {
     #[must_use]
     pub fn new(identity: &Identity) -> Self {
         let report = MemberReport {
-            format: MemberReport::FORMAT,
-            phase: Phase::ProvingHub,
-            class: None,
-            reason: String::new(),
-            message: String::new(),
-            thing: identity.member().as_str().to_owned(),
-            group: None,
-            nodes_bound: 0,
-            nodes: 0,
-            partitions: Vec::new(),
-            partitions_total: None,
             settings_digest: identity.settings_digest.clone(),
             secret_digest: identity.secret_digest.clone(),
             pod_template_hash: identity.pod_template_hash.clone(),
-            draining: false,
+            ..MemberReport::new(identity.member().as_str())
         };
         let state = State {
             report,

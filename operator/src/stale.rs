@@ -132,21 +132,12 @@ mod tests {
 
     fn report(settings: &str, secrets: &str) -> MemberReport {
         MemberReport {
-            format: MemberReport::FORMAT,
             phase: Phase::Running,
-            class: None,
-            reason: String::new(),
-            message: String::new(),
-            thing: String::new(),
-            group: None,
             nodes_bound: 1,
             nodes: 1,
-            partitions: Vec::new(),
-            partitions_total: None,
             settings_digest: settings.into(),
             secret_digest: secrets.into(),
-            pod_template_hash: String::new(),
-            draining: false,
+            ..MemberReport::new("")
         }
     }
 

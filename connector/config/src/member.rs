@@ -57,6 +57,28 @@ impl MemberReport {
     /// Reason of a member whose services ThingWorx does not take.
     pub const DEVICE_SERVICES: &str = "DeviceServicesMissing";
 
+    /// The report of a member that has just started: nothing is known, and nothing wrong.
+    #[must_use]
+    pub fn new(thing: impl Into<String>) -> Self {
+        Self {
+            format: Self::FORMAT,
+            phase: Phase::ProvingHub,
+            class: None,
+            reason: String::new(),
+            message: String::new(),
+            thing: thing.into(),
+            group: None,
+            nodes_bound: 0,
+            nodes: 0,
+            partitions: Vec::new(),
+            partitions_total: None,
+            settings_digest: String::new(),
+            secret_digest: String::new(),
+            pod_template_hash: String::new(),
+            draining: false,
+        }
+    }
+
     /// Whether what is wrong keeps nobody from working, whatever its class.
     #[must_use]
     pub fn is_minor(&self) -> bool {

@@ -31,21 +31,13 @@ fn spec(replicas: i32, group: Option<&str>) -> Validated {
 
 fn report(group: &str) -> MemberReport {
     MemberReport {
-        format: MemberReport::FORMAT,
         phase: Phase::Running,
-        class: None,
-        reason: String::new(),
-        message: String::new(),
-        thing: "AzureIot-plant-pod-1".into(),
         group: Some(group.into()),
         nodes_bound: 1,
         nodes: 1,
         partitions: vec!["0".into(), "1".into()],
         partitions_total: Some(4),
-        settings_digest: String::new(),
-        secret_digest: String::new(),
-        pod_template_hash: String::new(),
-        draining: false,
+        ..MemberReport::new("AzureIot-plant-pod-1")
     }
 }
 

@@ -250,20 +250,11 @@ fn cannot_pull() -> Value {
 /// What a member says that is bound and reads nothing yet.
 pub fn running(pod: &str) -> MemberReport {
     MemberReport {
-        format: MemberReport::FORMAT,
         phase: Phase::Running,
-        class: None,
-        reason: String::new(),
-        message: String::new(),
-        thing: format!("AzureIot-{pod}"),
         group: Some("FactoryHub".into()),
         nodes_bound: 2,
         nodes: 2,
-        partitions: Vec::new(),
         partitions_total: Some(4),
-        settings_digest: String::new(),
-        secret_digest: String::new(),
-        pod_template_hash: String::new(),
-        draining: false,
+        ..MemberReport::new(format!("AzureIot-{pod}"))
     }
 }
