@@ -159,6 +159,7 @@ fn routes(hub: Arc<Hub>) -> Router {
             Arc::clone(&hub),
             access::check,
         ))
+        .layer(middleware::from_fn(request::whole))
         .with_state(hub)
 }
 

@@ -6,7 +6,10 @@ use axum::{
     body::to_bytes,
     extract::{FromRequest, FromRequestParts, Path, Request},
     http::{HeaderMap, header::IF_MATCH, request::Parts},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
 };
+use bytes::Bytes;
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{
@@ -65,6 +68,23 @@ fn condition(headers: &HeaderMap) -> Etag {
     }
 }
 
+/// Takes a request to its end before anything is decided. Were it refused before that, the HTTP server
+/// would close the connection behind its answer, and clients whose pools have not seen it yet would
+/// lose their next request.
+pub(super) async fn whole(request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    match read(body).await {
+        Ok(bytes) => next.run(Request::from_parts(parts, bytes.into())).await,
+        Err(failure) => failure.into_response(),
+    }
+}
+
+async fn read(body: axum::body::Body) -> Result<Bytes, Failure> {
+    to_bytes(body, MAX_BODY)
+        .await
+        .map_err(|_| Refusal::TooLarge(format!("a body has at most {MAX_BODY} bytes")).into())
+}
+
 /// A JSON body, whatever its content type says.
 pub(super) struct Body<T>(pub(super) T);
 
@@ -72,10 +92,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<Hub>> for Body<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, _: &Arc<Hub>) -> Result<Self, Failure> {
-        let too_large = |_| Refusal::TooLarge(format!("a body has at most {MAX_BODY} bytes"));
-        let bytes = to_bytes(request.into_body(), MAX_BODY)
-            .await
-            .map_err(too_large)?;
+        let bytes = read(request.into_body()).await?;
         let value = serde_json::from_slice(&bytes)
             .map_err(|error| Refusal::BadRequest(format!("cannot read the body: {error}")))?;
         Ok(Self(value))

@@ -411,3 +411,35 @@ async fn what_does_not_say_how_long_it_is_is_refused() {
     stream.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 411 "), "{answer}");
 }
+
+#[tokio::test]
+async fn a_refusal_waits_for_the_whole_request_and_its_connection_lives_on() {
+    let face = Face::new();
+    let mut stream = face.connect();
+    let head = "POST /devices/query?api-version=2021-04-12 HTTP/1.1\r\nhost: h\r\n\
+                content-length: 2\r\n\r\n";
+    for _ in 0..2 {
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = [0; 12];
+        {
+            let mut answered = std::pin::pin!(stream.read(&mut answer));
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+                assert!(futures::poll!(&mut answered).is_pending(), "half a request");
+            }
+        }
+        stream.write_all(b"{}").await.unwrap();
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 401");
+        // The rest of the answer: to the end of its JSON object.
+        let mut depth = 0;
+        loop {
+            match stream.read_u8().await.unwrap() {
+                b'{' => depth += 1,
+                b'}' if depth == 1 => break,
+                b'}' => depth -= 1,
+                _ => {}
+            }
+        }
+    }
+}
