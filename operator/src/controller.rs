@@ -31,6 +31,9 @@ pub const CONCURRENCY: usize = 8;
 const TURN: Duration = Duration::from_secs(10);
 /// How often it looks whether all first lists have ended.
 const UNSYNCED_TURN: Duration = Duration::from_millis(50);
+/// After a reconcile all resources are counted this late: that takes longer than a reconcile, and its status
+/// comes back by the watch.
+const COUNT: Duration = Duration::from_secs(1);
 /// A reconcile that has begun may end: two calls, within the pod's grace period of 30 s.
 const DRAIN: Duration = Duration::from_secs(20);
 
@@ -48,6 +51,7 @@ pub async fn run(
     let mut running: JoinSet<(ObjectKey, Outcome)> = JoinSet::new();
     let mut started = BTreeMap::new();
     let (mut synced, mut worked) = (false, false);
+    let mut count = Instant::now();
     loop {
         let now = Instant::now();
         health.turn(now);
@@ -64,6 +68,14 @@ pub async fn run(
         worked = works;
         metrics.runtime.leads(leads);
         let mut wake = now + if synced { TURN } else { UNSYNCED_TURN };
+        if worked && now >= count {
+            reconciler.count();
+            queue.forget(&BTreeSet::from_iter(stores.connectors.keys()));
+            count = now + TURN;
+        }
+        if worked {
+            wake = wake.min(count);
+        }
         loop {
             let next = if works {
                 queue.next(Instant::now(), CONCURRENCY)
@@ -101,15 +113,9 @@ pub async fn run(
                 for key in reconciler.admitted() {
                     queue.add(key, now);
                 }
-                if running.is_empty() {
-                    reconciler.count();
-                    queue.forget(&BTreeSet::from_iter(stores.connectors.keys()));
-                }
+                count = count.min(now + COUNT);
             }
-            // A status that was written comes back by the watch, and nothing may follow it.
-            () = sleep_until(wake) => if worked && running.is_empty() {
-                reconciler.count();
-            },
+            () = sleep_until(wake) => {}
         }
     }
     tracing::info!(running = running.len(), "draining");

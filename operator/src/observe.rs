@@ -14,10 +14,7 @@ use k8s_openapi::{
     },
     apimachinery::pkg::apis::meta::v1::OwnerReference,
 };
-use kube::{
-    Resource,
-    core::{DynamicObject, PartialObjectMeta},
-};
+use kube::{Resource, core::PartialObjectMeta};
 
 use crate::{
     api::Stored,
@@ -53,7 +50,7 @@ pub struct Stores {
 #[derive(Debug, Clone, Default)]
 pub struct Observed {
     /// Objects with the names of its children, whoever owns them.
-    pub children: BTreeMap<(ChildKind, String), Arc<DynamicObject>>,
+    pub children: BTreeMap<(ChildKind, String), Arc<Packed>>,
     /// The Deployment, if it belongs to the resource.
     pub deployment: Option<Deployment>,
     /// Names of `ConfigMap`s that pods may still mount.
@@ -120,9 +117,8 @@ impl Stores {
                 let name = object.meta().name.clone().unwrap_or_default();
                 let ours =
                     name == child || (kind == ChildKind::ConfigMap && name.starts_with(&versions));
-                // What cannot be unpacked counts as not there.
-                if let Some(object) = object.unpack().filter(|_| ours) {
-                    observed.children.insert((kind, name), Arc::new(object));
+                if ours {
+                    observed.children.insert((kind, name), object);
                 }
             }
         }
@@ -131,7 +127,7 @@ impl Stores {
             .get(&(ChildKind::Deployment, child.clone()))
             .filter(|object| owner.controls(&***object))
             // Decoded by the server's own rules, so it parses; if not, it counts as not there yet.
-            .and_then(|object| (**object).clone().try_parse().ok());
+            .and_then(|object| object.unpack());
         if let Some(deployment) = &observed.deployment {
             let template = deployment.spec.as_ref().map(|spec| &spec.template);
             observed.settings_in_use.extend(settings_of(template));

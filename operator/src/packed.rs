@@ -3,53 +3,68 @@
 
 use std::borrow::Cow;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use kube::{
     Resource,
     core::{ApiResource, DynamicObject, DynamicResourceScope},
 };
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
 
 /// An object, of which only what every event is asked for lies open.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(from = "DynamicObject")]
+#[serde(try_from = "Value")]
 pub struct Packed {
-    /// Name, version and owners.
+    /// Name, version, owners and whether it is going.
     metadata: ObjectMeta,
     text: Box<str>,
 }
 
-impl From<DynamicObject> for Packed {
-    fn from(mut object: DynamicObject) -> Self {
-        object.metadata.managed_fields = None;
-        // A tree always has a text; without one the object would count as not there.
-        let text = serde_json::to_string(&object).unwrap_or_default();
-        let ObjectMeta {
-            name,
-            namespace,
-            uid,
-            resource_version,
-            owner_references,
-            ..
-        } = object.metadata;
-        Self {
+/// What lies open: read alone, because all of the metadata is read slowly and takes much memory.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Open {
+    name: Option<String>,
+    namespace: Option<String>,
+    uid: Option<String>,
+    resource_version: Option<String>,
+    owner_references: Option<Vec<OwnerReference>>,
+    deletion_timestamp: Option<Time>,
+}
+
+impl TryFrom<Value> for Packed {
+    type Error = serde_json::Error;
+
+    fn try_from(mut object: Value) -> Result<Self, Self::Error> {
+        let metadata = object.get_mut("metadata");
+        let open = match metadata {
+            Some(metadata) => {
+                if let Some(fields) = metadata.as_object_mut() {
+                    fields.remove("managedFields");
+                }
+                Open::deserialize(&*metadata)?
+            }
+            None => Open::default(),
+        };
+        Ok(Self {
             metadata: ObjectMeta {
-                name,
-                namespace,
-                uid,
-                resource_version,
-                owner_references,
+                name: open.name,
+                namespace: open.namespace,
+                uid: open.uid,
+                resource_version: open.resource_version,
+                owner_references: open.owner_references,
+                deletion_timestamp: open.deletion_timestamp,
                 ..ObjectMeta::default()
             },
-            text: text.into(),
-        }
+            text: serde_json::to_string(&object)?.into(),
+        })
     }
 }
 
 impl Packed {
-    /// The whole object.
+    /// The whole object; `None` if it has not this form.
     #[must_use]
-    pub fn unpack(&self) -> Option<DynamicObject> {
+    pub fn unpack<T: DeserializeOwned>(&self) -> Option<T> {
         serde_json::from_str(&self.text).ok()
     }
 }
@@ -110,6 +125,6 @@ mod tests {
             .as_object_mut()
             .unwrap()
             .remove("managedFields");
-        assert_eq!(serde_json::to_value(packed.unpack()).unwrap(), object);
+        assert_eq!(packed.unpack(), Some(object));
     }
 }

@@ -44,6 +44,8 @@ impl Outcome {
 #[derive(Debug, Default)]
 pub struct Queue {
     waiting: BTreeMap<ObjectKey, Instant>,
+    /// The same, the earliest first.
+    order: BTreeSet<(Instant, ObjectKey)>,
     /// In a reconcile; with the time of the next one, if something happened meanwhile.
     running: BTreeMap<ObjectKey, Option<Instant>>,
     attempts: BTreeMap<ObjectKey, u32>,
@@ -77,7 +79,12 @@ impl Queue {
         }
         let old = self.waiting.get(&key).copied();
         self.added += u64::from(old.is_none());
-        self.waiting.insert(key, old.map_or(due, earliest));
+        let due = old.map_or(due, earliest);
+        if let Some(old) = old {
+            self.order.remove(&(old, key.clone()));
+        }
+        self.order.insert((due, key.clone()));
+        self.waiting.insert(key, due);
     }
 
     /// The next resource that is due, while fewer than `limit` run.
@@ -85,14 +92,15 @@ impl Queue {
         if self.running.len() >= limit {
             return Next::Idle;
         }
-        let Some((key, due)) = self.waiting.iter().min_by_key(|(_, due)| **due) else {
+        match self.order.first() {
+            None => return Next::Idle,
+            Some((due, _)) if *due > now => return Next::At(*due),
+            Some(_) => {}
+        }
+        let Some((due, key)) = self.order.pop_first() else {
             return Next::Idle;
         };
-        if *due > now {
-            return Next::At(*due);
-        }
-        let key = key.clone();
-        self.waited = now.saturating_duration_since(*due);
+        self.waited = now.saturating_duration_since(due);
         self.waiting.remove(&key);
         self.running.insert(key.clone(), None);
         Next::Run(key)

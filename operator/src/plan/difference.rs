@@ -3,33 +3,52 @@
 use std::collections::BTreeMap;
 
 use connector_config::annotation;
-use kube::core::DynamicObject;
+use kube::{Resource as _, core::DynamicObject};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use crate::desired::{Child, ChildKind};
+use crate::{
+    desired::{Child, ChildKind},
+    packed::Packed,
+};
 
-/// What the server made of an applied child: defaults of numbers and spellings of quantities may differ
-/// from what was asked, and must not count as a change by somebody else. Kept as digests, of what was asked
-/// and of the answer: there are as many as there are children.
+/// What is known of the children from earlier looks. Losing it costs time and at most a write without effect.
 #[derive(Debug, Clone, Default)]
-pub struct Accepted(BTreeMap<(ChildKind, String), (String, [u8; 32])>);
+pub struct Known(BTreeMap<(ChildKind, String), Entry>);
 
-impl Accepted {
+#[derive(Debug, Clone)]
+struct Entry {
+    /// Of the child as it should be.
+    hash: String,
+    /// What the server made of it: defaults of numbers and spellings of quantities may differ from what was
+    /// asked, and must not count as a change by somebody else. Kept as a digest: there are as many as there
+    /// are children.
+    answer: Option<[u8; 32]>,
+    /// The version at which it was found to be as it should be.
+    version: Option<String>,
+}
+
+impl Known {
     /// The server answered the apply of `child` with this object.
     pub fn note(&mut self, child: &Child, live: &DynamicObject) {
-        if let Some(seen) = seen(child, live) {
-            self.0.insert(
-                (child.kind, child.name.clone()),
-                (child.hash.clone(), digest(&seen)),
-            );
+        if let Ok(tree) = serde_json::to_value(live) {
+            let entry = Entry {
+                hash: child.hash.clone(),
+                answer: Some(digest(&seen(child, tree))),
+                version: live.metadata.resource_version.clone(),
+            };
+            self.0.insert((child.kind, child.name.clone()), entry);
         }
     }
 
-    fn covers(&self, child: &Child, seen: &Value) -> bool {
-        self.0
-            .get(&(child.kind, child.name.clone()))
-            .is_some_and(|(hash, accepted)| *hash == child.hash && *accepted == digest(seen))
+    /// Forgets all but these.
+    pub(super) fn retain(&mut self, children: &[Child]) {
+        let wanted = |kind, name: &str| {
+            children
+                .iter()
+                .any(|child| child.kind == kind && child.name == name)
+        };
+        self.0.retain(|(kind, name), _| wanted(*kind, name));
     }
 }
 
@@ -38,36 +57,56 @@ fn digest(seen: &Value) -> [u8; 32] {
     Sha256::digest(seen.to_string()).into()
 }
 
-pub(super) fn is_as_wanted(child: &Child, live: &DynamicObject, accepted: &Accepted) -> bool {
-    let hash = live
-        .metadata
-        .annotations
-        .as_ref()
-        .and_then(|map| map.get(annotation::APPLIED_HASH));
-    if hash != Some(&child.hash) {
-        return false;
-    }
-    seen(child, live).is_some_and(|seen| seen == child.object || accepted.covers(child, &seen))
+/// How an object differs from what it should be.
+pub(super) struct Difference {
+    /// The pods of a Deployment with pods before and after would be replaced by others.
+    pub(super) replaces_pods: bool,
 }
 
-/// Whether the pods of `live`, a Deployment with pods before and after, would be replaced by those of `child`.
-pub(super) fn replaces_pods(child: &Child, live: &DynamicObject) -> bool {
-    let has_pods = |object: &Value| object["spec"]["replicas"].as_i64() != Some(0);
+/// How `live` differs from `child`, if it does. An object of a version that was looked at is not looked at
+/// again.
+pub(super) fn difference(child: &Child, live: &Packed, known: &mut Known) -> Option<Difference> {
+    let version = &live.meta().resource_version;
+    let key = (child.kind, child.name.clone());
+    let entry = known.0.get(&key).filter(|entry| entry.hash == child.hash);
+    if version.is_some() && entry.is_some_and(|entry| entry.version == *version) {
+        return None;
+    }
+    let answer = entry.and_then(|entry| entry.answer);
+    // What cannot be unpacked is applied, and looked at when it comes back.
+    let live: Value = live.unpack().unwrap_or_default();
+    let hash = &live["metadata"]["annotations"][annotation::APPLIED_HASH];
+    let (hashed, has_pods) = (*hash == *child.hash, has_pods(&live));
+    let seen = seen(child, live);
+    if hashed && (seen == child.object || answer == Some(digest(&seen))) {
+        let entry = Entry {
+            hash: child.hash.clone(),
+            answer,
+            version: version.clone(),
+        };
+        known.0.insert(key, entry);
+        return None;
+    }
     let template = |object: &Value| object["spec"]["template"].clone();
-    child.kind == ChildKind::Deployment
-        && has_pods(&child.object)
-        && has_pods(&live.data)
-        && seen(child, live).is_none_or(|seen| template(&seen) != template(&child.object))
+    Some(Difference {
+        replaces_pods: child.kind == ChildKind::Deployment
+            && has_pods
+            && self::has_pods(&child.object)
+            && template(&seen) != template(&child.object),
+    })
+}
+
+fn has_pods(deployment: &Value) -> bool {
+    deployment["spec"]["replicas"].as_i64() != Some(0)
 }
 
 /// Of `live` what `child` speaks of.
-fn seen(child: &Child, live: &DynamicObject) -> Option<Value> {
-    let mut live = serde_json::to_value(live).ok()?;
+fn seen(child: &Child, mut live: Value) -> Value {
     for key in ["apiVersion", "kind"] {
         // Objects in a list come without.
         live[key] = child.object[key].clone();
     }
-    Some(projection(&live, &child.object))
+    projection(&live, &child.object)
 }
 
 /// Of `live` only what `wanted` speaks of: others may add fields, labels and containers of their own.

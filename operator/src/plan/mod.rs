@@ -2,9 +2,9 @@
 
 mod difference;
 
-use kube::core::DynamicObject;
+use kube::Resource;
 
-pub use difference::Accepted;
+pub use difference::Known;
 
 use crate::{
     desired::{Child, ChildKind, Owner},
@@ -93,7 +93,8 @@ pub enum Conflict {
     },
 }
 
-/// The writes that lead from what is to what should be; none if all is well.
+/// The writes that lead from what is to what should be; none if all is well. `known` spares looking at what
+/// has not changed, and changes nothing else.
 ///
 /// # Errors
 /// [`Conflict`] if an object of a needed name is not this connector's: then nothing is written, because
@@ -102,7 +103,7 @@ pub fn plan<'a>(
     owner: &Owner,
     children: &'a [Child],
     observed: &Observed,
-    accepted: &Accepted,
+    known: &mut Known,
 ) -> Result<Vec<Action<'a>>, Conflict> {
     let mut actions = Vec::new();
     for child in children {
@@ -110,16 +111,16 @@ pub fn plan<'a>(
             actions.push(Action::Create(child));
             continue;
         };
-        check(owner, child, live)?;
-        if !difference::is_as_wanted(child, live, accepted) {
-            let uid = live.metadata.uid.clone().unwrap_or_default();
+        check(owner, child, &**live)?;
+        if let Some(difference) = difference::difference(child, live, known) {
             actions.push(Action::Update {
                 child,
-                uid,
-                replaces_pods: difference::replaces_pods(child, live),
+                uid: live.meta().uid.clone().unwrap_or_default(),
+                replaces_pods: difference.replaces_pods,
             });
         }
     }
+    known.retain(children);
     // Only when the Deployment is known to name the new settings: before, the old ones are in use.
     if actions.is_empty() {
         actions.extend(unused_settings(owner, children, observed));
@@ -158,7 +159,7 @@ pub fn scale_only(observed: &Observed, replicas: i32) -> Option<Action<'static>>
 ///
 /// # Errors
 /// [`Conflict`] if it is not `owner`'s.
-pub fn check(owner: &Owner, child: &Child, live: &DynamicObject) -> Result<(), Conflict> {
+pub fn check<K: Resource>(owner: &Owner, child: &Child, live: &K) -> Result<(), Conflict> {
     if owner.owns(live) {
         return Ok(());
     }
@@ -188,13 +189,13 @@ fn unused_settings<'a>(
         .iter()
         .filter(|((kind, name), live)| {
             *kind == ChildKind::ConfigMap
-                && live.metadata.deletion_timestamp.is_none()
+                && live.meta().deletion_timestamp.is_none()
                 && owner.controls(&***live)
                 && !wanted(name)
                 && !observed.settings_in_use.contains(name)
         })
         .filter_map(|((_, name), live)| {
-            let uid = live.metadata.uid.clone()?;
+            let uid = live.meta().uid.clone()?;
             Some(Action::DeleteSettings {
                 name: name.clone(),
                 uid,

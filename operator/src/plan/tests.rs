@@ -4,6 +4,7 @@ use connector_config::annotation;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::packed::Packed;
 
 fn owner() -> Owner {
     Owner {
@@ -54,9 +55,9 @@ fn observed(children: &[Child], edit: impl Fn(ChildKind, &mut Value)) -> Observe
         // Somebody else's fields are not ours to mind.
         object["metadata"]["labels"] = json!({ "team": "blue" });
         edit(child.kind, &mut object);
-        let live: DynamicObject = serde_json::from_value(object).unwrap();
+        let live: Packed = serde_json::from_value(object).unwrap();
         if child.kind == ChildKind::Deployment {
-            observed.deployment = live.clone().try_parse().ok();
+            observed.deployment = live.unpack();
         }
         observed
             .children
@@ -66,7 +67,7 @@ fn observed(children: &[Child], edit: impl Fn(ChildKind, &mut Value)) -> Observe
 }
 
 fn planned<'a>(children: &'a [Child], observed: &Observed) -> Result<Vec<Action<'a>>, Conflict> {
-    plan(&owner(), children, observed, &Accepted::default())
+    plan(&owner(), children, observed, &mut Known::default())
 }
 
 #[test]
@@ -100,10 +101,39 @@ fn a_change_by_somebody_else_is_undone_unless_the_server_made_it() {
     assert_eq!(planned(&children, &drifted), Ok(vec![update]));
 
     let key = (ChildKind::Deployment, deployment.name.clone());
-    let mut accepted = Accepted::default();
-    accepted.note(deployment, &drifted.children[&key]);
-    let again = plan(&owner(), &children, &drifted, &accepted);
+    let mut known = Known::default();
+    known.note(deployment, &drifted.children[&key].unpack().unwrap());
+    let again = plan(&owner(), &children, &drifted, &mut known);
     assert_eq!(again, Ok(vec![]), "the server's answer to our own apply");
+}
+
+#[test]
+fn what_was_looked_at_is_looked_at_again_only_in_another_version() {
+    let children = children();
+    let at = |version: &str, replicas: i32| {
+        observed(&children, |kind, object| {
+            object["metadata"]["resourceVersion"] = json!(version);
+            if kind == ChildKind::Deployment {
+                object["spec"]["replicas"] = json!(replicas);
+            }
+        })
+    };
+    let mut known = Known::default();
+    let mut planned = |children: &[Child], seen: &Observed| {
+        plan(&owner(), children, seen, &mut known).unwrap().len()
+    };
+    assert_eq!(planned(&children, &at("7", 2)), 0);
+    // No server does this; it shows that nobody looked.
+    assert_eq!(planned(&children, &at("7", 3)), 0);
+    assert_eq!(planned(&children, &at("8", 3)), 1, "another version");
+    assert_eq!(
+        planned(&children, &at("8", 3)),
+        1,
+        "still not as it should be"
+    );
+    let mut wanted = children.clone();
+    wanted[2].hash = "h2".into();
+    assert_eq!(planned(&wanted, &at("7", 2)), 1, "something else is wanted");
 }
 
 #[test]

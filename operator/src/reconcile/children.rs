@@ -98,7 +98,7 @@ impl Reconciler {
             restart.as_deref(),
         )
         .map_err(|error| Unsettled::Render(error.to_string()))?;
-        let mut actions = plan(owner, &children, observed, &memory.accepted)
+        let mut actions = plan(owner, &children, observed, &mut memory.children)
             .map_err(|conflict| Unsettled::Apply(conflict.into()))?;
         if paused(stored) && !actions.is_empty() {
             return Ok(Children::Held);
@@ -123,7 +123,7 @@ impl Reconciler {
             outcome.children |= done.is_ok();
             match done {
                 Ok(Some((child, live))) => {
-                    memory.accepted.note(child, &live);
+                    memory.children.note(child, &live);
                     if child.kind == ChildKind::Deployment {
                         // The one that was observed is of the spec before, and may well be ready.
                         deployment = live.try_parse().ok();

@@ -3,7 +3,7 @@
 use super::version_of;
 use crate::{
     api::{AzureIotHubConnectorStatus, Stored, condition::ConditionType},
-    plan::Accepted,
+    plan::Known,
     resolve::Resolved,
     stale::Patience,
 };
@@ -17,7 +17,7 @@ pub(super) struct Memory {
     /// have a watch that lags behind what the last one was told, and would carry out an old spec.
     pub(super) current: bool,
     pub(super) resolved: Option<Resolved>,
-    pub(super) accepted: Accepted,
+    pub(super) children: Known,
     /// It waits until fewer others replace their pods.
     pub(super) queued: bool,
     /// How long its members have disagreed with their Deployment.

@@ -100,8 +100,7 @@ impl Reconciler {
             if let Some(key) = controlling(&object)
                 && self.stores.connectors.get(&key).is_some()
             {
-                let deployment: Option<Deployment> =
-                    object.unpack().and_then(|whole| whole.try_parse().ok());
+                let deployment: Option<Deployment> = object.unpack();
                 self.slots().saw(&key, deployment.as_ref());
             }
         }
