@@ -9,7 +9,7 @@ use crate::{
     plant::Plant,
     proxy::Fault,
     snapshot::Snapshot,
-    wait::{long_form, quiet, quiet_for},
+    wait::{form, quiet, quiet_for},
 };
 
 /// How long nothing may be written after each fault of a sweep.
@@ -77,7 +77,7 @@ async fn sweep(id: &str, fault: Fault, first: usize) {
     };
     println!("{id}: {writes} writes in an undisturbed life");
     assert!(writes >= 10, "{writes} writes are too few to be true");
-    let step = if long_form() { 1 } else { 2 };
+    let step = form((2, 1));
     stream::iter((first..=writes).step_by(step))
         .for_each_concurrent(AT_ONCE, |n| disturbed(id, n, fault.clone(), &expected))
         .await;

@@ -7,7 +7,7 @@ use kube::Api;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use crate::{call::Call, instance::Instance, plant::Plant, wait::QUIET, wire::Line};
+use crate::{call::Call, instance::Instance, plant::Plant, wait::steady, wire::Line};
 
 /// The holder of the operators' Lease; empty if there is none.
 pub async fn holder(plant: &Plant) -> String {
@@ -47,7 +47,7 @@ async fn q3_of_two_operators_in_a_steady_state_neither_writes_children() {
     // The last event follows the last status.
     sleep(Duration::from_secs(2)).await;
     let (before, written) = (plant.versions().await, first.proxy.writes());
-    sleep(QUIET).await;
+    sleep(steady()).await;
     assert_eq!(
         first.proxy.writes(),
         written,

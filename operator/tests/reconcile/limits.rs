@@ -9,7 +9,7 @@ use crate::{
     plant::Plant,
     process::{Process, Way},
     proxy::{Proxy, Seen},
-    wait::{PATIENCE, long_form, quiet, quiet_for, settled, within},
+    wait::{PATIENCE, form, quiet, quiet_for, settled, within},
 };
 
 /// Longer than a watch lasts, so that each is renewed in it.
@@ -98,7 +98,7 @@ async fn n1_many_connectors_are_made_and_cost_nothing_afterwards() {
     let mut operator = Process::leading(&plant, &Way::Through(&proxy)).await;
     println!("N1: {:.1} MiB without connectors", operator.memory());
     let mut made = 0;
-    for &(size, memory) in if long_form() { LONG } else { SHORT } {
+    for &(size, memory) in form((SHORT, LONG)) {
         let begun = Instant::now();
         fleet::create(&plant, made..size).await;
         fleet::converged(&plant, operator.probe, size).await;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::{
     plant::Plant,
     proxy::Proxy,
-    wait::{long_form, quiet, within},
+    wait::{form, quiet, within},
     wire::Line,
 };
 
@@ -82,7 +82,7 @@ async fn outage(id: &str, line: Line, length: Duration) {
 async fn r4_a_server_that_falls_silent() {
     // So long that connections from before are still trusted when the server speaks again; and so long that
     // none of them is.
-    let length = if long_form() { 120 } else { 15 };
+    let length = form((15, 120));
     outage("mute", Line::Mute, Duration::from_secs(length)).await;
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     plant::Plant,
-    wait::{quiet, settled},
+    wait::{quiet, quiet_for, settled, steady},
 };
 
 #[tokio::test]
@@ -15,7 +15,7 @@ async fn q1_a_steady_state_is_not_written() {
     plant.bound("a new connector becomes ready").await;
     settled(&operator.proxy).await;
     let before = plant.versions().await;
-    quiet(&operator.proxy, "in a steady state").await;
+    quiet_for(steady(), &operator.proxy, "in a steady state").await;
     assert_eq!(
         plant.versions().await,
         before,

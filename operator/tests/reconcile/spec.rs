@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::{
     field::fields,
     plant::{NAME, Plant, example},
-    wait::{eventually, quiet, rarely, settled},
+    wait::{eventually, form, quiet, rarely, settled},
 };
 
 async fn try_set(plant: &Plant, name: &str, spec: &Value) -> kube::Result<()> {
@@ -240,8 +240,8 @@ async fn s2_a_group_of_null_renders_nothing_however_it_is_written() {
     .await;
 }
 
-/// Specs of a walk.
-const STEPS: usize = 20;
+/// Specs of a walk, in the short and in the long form.
+const STEPS: (usize, usize) = (20, 200);
 
 #[tokio::test]
 async fn s3_a_random_walk_converges_at_each_step() {
@@ -270,7 +270,7 @@ async fn s3_a_random_walk_converges_at_each_step() {
     settled(&operator.proxy).await;
     let stored = plant.untyped().get(NAME).await.unwrap().data["spec"].clone();
     let before = plant.snapshot().await;
-    for step in 0..STEPS {
+    for step in 0..form(STEPS) {
         let mut spec = stored.clone();
         let mut invalid_words = Vec::new();
         for _ in 0..random.random_range(1..6) {

@@ -8,10 +8,22 @@ use crate::proxy::Proxy;
 pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(150);
-/// How long nothing may happen before a state counts as steady, in the short form of these tests.
-pub const QUIET: Duration = Duration::from_secs(5);
+/// How long nothing may be written before a state counts as steady, in the short and in the long form.
+const QUIET: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
+/// The same of what is promised for a steady state itself.
+const STEADY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
 
-/// Whether `SOAK=1` asks for every fault and not for one of each sort.
+/// The short or the long form.
+pub fn form<T>((short, long): (T, T)) -> T {
+    if long_form() { long } else { short }
+}
+
+/// How long a steady state is looked at.
+pub fn steady() -> Duration {
+    form(STEADY)
+}
+
+/// Whether `SOAK=1` asks for every fault and not for one of each sort, and for the long times.
 pub fn long_form() -> bool {
     std::env::var_os("SOAK").is_some_and(|value| !value.is_empty())
 }
@@ -72,9 +84,9 @@ pub async fn settled(proxy: &Proxy) {
     .await;
 }
 
-/// Once settled, nothing is written for [`QUIET`]; `when` says when that is promised.
+/// Once settled, nothing is written for a while; `when` says when that is promised.
 pub async fn quiet(proxy: &Proxy, when: &str) {
-    quiet_for(QUIET, proxy, when).await;
+    quiet_for(form(QUIET), proxy, when).await;
 }
 
 /// The same for another time.

@@ -20,7 +20,7 @@ use crate::{
     process::{Process, Way},
     proxy::Proxy,
     released::Applied,
-    wait::{PATIENCE, long_form, settled, within},
+    wait::{PATIENCE, form, settled, within},
     wire::Line,
 };
 
@@ -125,7 +125,7 @@ pub async fn take_over(plant: &Plant, leader: Process, table: &mut Table) -> Pro
 /// A silent server, and how long after it each watch is back: of one that stands by, since who leads ends
 /// when it cannot renew its Lease.
 pub async fn outage(plant: &Plant, table: &mut Table) {
-    let length = if long_form() { 120 } else { 15 };
+    let length = form((15, 120));
     let proxy = Proxy::new(plant.plane, &plant.user()).await;
     let stands_by = Process::start(plant, &Way::Through(&proxy));
     stands_by.probe.ready().await;
