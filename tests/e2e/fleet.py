@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from azure.iot.device import Message, MethodResponse
-from azure.iot.device.aio import IoTHubDeviceClient
+from azure.iot.device.aio import IoTHubDeviceClient, IoTHubModuleClient
 
 # Connections that are being made at the same time: a handshake each, on a small machine.
 CONNECTING = 4
@@ -19,10 +19,10 @@ CONNECTING = 4
 
 @dataclass
 class Device:
-    """A device and what it has received."""
+    """A device or a module, and what it has received."""
 
     name: str
-    client: IoTHubDeviceClient
+    client: IoTHubDeviceClient | IoTHubModuleClient
     sent: int = 0
     messages: list[dict] = field(default_factory=list)
     methods: list[dict] = field(default_factory=list)
@@ -32,6 +32,7 @@ class Fleet:
     """Runs devices in a thread of their own until `close`."""
 
     def __init__(self, connection_strings: dict[str, str], ca: str):
+        self.ca = ca
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, name="fleet", daemon=True)
         self.thread.start()
@@ -39,26 +40,36 @@ class Fleet:
         self.sending: Telemetry | None = None
         # A numbered message → its body.
         self.body: Callable[[int], dict] = lambda number: {"seq": number, "temperature": 20 + number % 100 / 10}
-        self._run(self._connect(connection_strings, ca), 120)
+        self._run(self._connect(connection_strings), 120)
 
     def _run(self, work, timeout: float):
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout)
 
-    async def _connect(self, connection_strings: dict[str, str], ca: str) -> None:
+    async def _connect(self, connection_strings: dict[str, str]) -> None:
         turn = asyncio.Semaphore(CONNECTING)
 
         async def one(name: str, text: str) -> None:
-            client = IoTHubDeviceClient.create_from_connection_string(
-                text, server_verification_cert=ca, connection_retry_interval=1
-            )
-            device = self.devices[name] = Device(name, client)
+            device = self.devices[name] = Device(name, self._client(IoTHubDeviceClient, text))
             # The SDK awaits a handler only if it can see that it is a coroutine function.
-            client.on_message_received = partial(self._message, device)
-            client.on_method_request_received = partial(self._method, device)
+            device.client.on_message_received = partial(self._message, device)
+            device.client.on_method_request_received = partial(self._method, device)
             async with turn:
-                await client.connect()
+                await device.client.connect()
 
         await asyncio.gather(*(one(name, text) for name, text in connection_strings.items()))
+
+    def _client(self, kind: type, connection_string: str):
+        return kind.create_from_connection_string(
+            connection_string, server_verification_cert=self.ca, connection_retry_interval=1)
+
+    def module(self, name: str, connection_string: str) -> None:
+        """Connects a module; from then on it is one of the devices, by this name."""
+        async def connect() -> None:
+            module = self.devices[name] = Device(name, self._client(IoTHubModuleClient, connection_string))
+            module.client.on_method_request_received = partial(self._method, module)
+            await module.client.connect()
+
+        self._run(connect(), 30)
 
     async def _message(self, device: Device, message: Message) -> None:
         device.messages.append({"id": message.message_id, "body": json.loads(message.data)})

@@ -35,6 +35,11 @@ class Hub:
             for one in made["devices"]
         }
 
+    def register_module(self, device: str, module: str) -> str:
+        """Registers a module of a device; its connection string."""
+        [made] = self._json("POST", "/devices", json={"devices": [device], "module": module})["devices"]
+        return f"HostName={self.host};DeviceId={device};ModuleId={module};SharedAccessKey={made['key']}"
+
     def partitions(self) -> list[dict]:
         return self._json("GET", "/partitions")["partitions"]
 

@@ -68,6 +68,8 @@ pub fn router(hub: Arc<Hub>) -> Router {
 #[derive(Debug, Deserialize)]
 struct Names {
     devices: Vec<String>,
+    /// The module of this name of each of them, and not the devices themselves.
+    module: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -85,7 +87,7 @@ async fn register(
     let identities: Vec<Identity> = names
         .devices
         .iter()
-        .map(|name| Identity::device(name))
+        .map(|name| Identity::new(name, names.module.as_deref()))
         .collect::<Result<_, _>>()
         .map_err(|bad| (StatusCode::BAD_REQUEST, bad.to_string()))?;
     let made: Vec<Made> = identities
