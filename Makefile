@@ -25,8 +25,11 @@ test: ## Everything CI runs: format, lints, unit and wire tests, stand-ins again
 soak: ## The long forms of the scenarios: minutes instead of seconds of each fault, 10,000 messages through a rolling restart
 	@MODEL_RUNS=2000 cargo test -p connector --lib --locked model::
 	@SOAK=1 API_SERVER=required cargo test -p operator --locked --test reconcile -- --test-threads 12 --skip n1_
-	@# Ten thousand connectors, alone: no other test would keep its times beside them.
-	@SOAK=1 API_SERVER=required cargo test -p operator --locked --test reconcile -- n1_
+	@# Ten thousand connectors, alone: no other test would keep its times beside them. With the program of the
+	@# image, since memory is counted.
+	@tests/programs
+	@SOAK=1 OPERATOR=$(CACHE)/programs/current/azure-iot-hub-operator API_SERVER=required \
+		cargo test -p operator --locked --test reconcile -- n1_ --nocapture
 	@SOAK=1 MESSAGES=10000 tests/e2e/run scenarios -q -n 2 --dist loadgroup
 
 .PHONY: bench

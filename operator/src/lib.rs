@@ -30,6 +30,7 @@ pub mod pod_trouble;
 pub mod queue;
 pub mod reconcile;
 pub mod refs;
+pub mod replica_set;
 pub mod resolve;
 pub mod restart;
 pub mod retained;

@@ -8,7 +8,7 @@ use std::{
 use connector_config::{MemberReport, annotation};
 use k8s_openapi::{
     api::{
-        apps::v1::{Deployment, ReplicaSet},
+        apps::v1::Deployment,
         coordination::v1::Lease,
         core::v1::{ConfigMap, Pod, Secret},
     },
@@ -22,6 +22,7 @@ use crate::{
     packed::Packed,
     pod_trouble::{PodTrouble, trouble},
     refs::{Index, RefKind, Reference},
+    replica_set::{ReplicaSet, settings},
     store::{ObjectKey, Store},
 };
 
@@ -130,15 +131,14 @@ impl Stores {
             .and_then(|object| object.unpack());
         if let Some(deployment) = &observed.deployment {
             let template = deployment.spec.as_ref().map(|spec| &spec.template);
-            observed.settings_in_use.extend(settings_of(template));
+            observed.settings_in_use.extend(settings(template));
             let uid = deployment.metadata.uid.as_deref();
             for set in self.replica_sets.with_prefix(namespace, &versions) {
                 let owned = controller(&*set).is_some_and(|owner| Some(&*owner.uid) == uid);
-                if owned && has_pods(&set) {
-                    let spec = set.spec.as_ref();
+                if owned && set.has_pods {
                     observed
                         .settings_in_use
-                        .extend(settings_of(spec.and_then(|spec| spec.template.as_ref())));
+                        .extend(set.settings.iter().cloned());
                 }
             }
         }
@@ -208,27 +208,6 @@ impl Stores {
 fn read(text: &str) -> Option<MemberReport> {
     let report: MemberReport = serde_json::from_str(text).ok()?;
     (report.format == MemberReport::FORMAT).then_some(report)
-}
-
-fn has_pods(set: &ReplicaSet) -> bool {
-    let wanted = set
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.replicas)
-        .unwrap_or(1);
-    let there = set.status.as_ref().map_or(0, |status| status.replicas);
-    wanted > 0 || there > 0
-}
-
-fn settings_of(
-    template: Option<&k8s_openapi::api::core::v1::PodTemplateSpec>,
-) -> impl Iterator<Item = String> {
-    template
-        .and_then(|template| template.spec.as_ref())
-        .and_then(|spec| spec.volumes.as_ref())
-        .into_iter()
-        .flatten()
-        .filter_map(|volume| Some(volume.config_map.as_ref()?.name.clone()))
 }
 
 /// The object that controls this one.

@@ -109,8 +109,8 @@ impl<K> Store<K> {
     }
 
     /// Takes an object in; returns the one it replaces.
-    pub fn insert(&self, key: ObjectKey, object: K) -> Option<Arc<K>> {
-        self.write().insert(key, Arc::new(object))
+    pub fn insert(&self, key: ObjectKey, object: impl Into<Arc<K>>) -> Option<Arc<K>> {
+        self.write().insert(key, object.into())
     }
 
     /// Forgets an object.
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_prefix_does_not_reach_into_other_names_or_namespaces() {
-        let store = Store::default();
+        let store = Store::<String>::default();
         for (namespace, name) in [
             ("a", "x-connector"),
             ("a", "x-connector-1"),

@@ -182,11 +182,13 @@ where
     fn changed(&self, mut object: K) -> Vec<Trigger> {
         object.meta_mut().managed_fields = None;
         (self.prune)(&mut object);
-        let key = ObjectKey::of(&object);
-        let old = self.store.insert(key, object.clone());
+        let object = Arc::new(object);
+        let old = self
+            .store
+            .insert(ObjectKey::of(&*object), Arc::clone(&object));
         let change = Change {
             old: old.as_deref(),
-            new: Some(&object),
+            new: Some(&*object),
         };
         if change.is_none() {
             Vec::new()

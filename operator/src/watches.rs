@@ -5,7 +5,7 @@ use std::{fmt::Debug, time::Duration};
 use connector_config::{annotation, label};
 use k8s_openapi::{
     NamespaceResourceScope,
-    api::{apps::v1::ReplicaSet, coordination::v1::Lease, core::v1::Pod},
+    api::{coordination::v1::Lease, core::v1::Pod},
 };
 use kube::{Api, Client, Resource, core::PartialObjectMeta};
 use serde::de::DeserializeOwned;
@@ -95,7 +95,7 @@ impl Watches<'_> {
             name: "ReplicaSet",
             labels: managed.clone(),
             store: stores.replica_sets.clone(),
-            prune: prune_replica_set,
+            prune: |_| {},
         };
         self.typed(kind, scope, tasks, |change| of_instance(change, CHILD));
         let kind = Kind {
@@ -344,24 +344,6 @@ fn of_reference<K: Resource<DynamicType = ()>>(
             after: Duration::ZERO,
         })
         .collect()
-}
-
-/// Keeps which settings the pods mount, and whether there are any.
-fn prune_replica_set(set: &mut ReplicaSet) {
-    let Some(template) = set.spec.as_mut().and_then(|spec| spec.template.as_mut()) else {
-        return;
-    };
-    template.metadata = None;
-    if let Some(pod) = &mut template.spec {
-        pod.containers = Vec::new();
-        pod.init_containers = None;
-        pod.topology_spread_constraints = None;
-        // Each has room for every sort of volume that there is.
-        if let Some(volumes) = &mut pod.volumes {
-            volumes.retain(|volume| volume.config_map.is_some());
-            volumes.shrink_to_fit();
-        }
-    }
 }
 
 /// Keeps what tells why a pod does not run.

@@ -27,6 +27,12 @@ pub(super) struct Memory {
 }
 
 impl Memory {
+    /// Lets go of the status that was written, if the watch shows it or a later one by now.
+    pub(super) fn shown(&mut self, stored: &Stored) {
+        let seen = version(&version_of(stored).unwrap_or_default());
+        self.written = self.written.take().filter(|(made, _)| version(made) > seen);
+    }
+
     /// The latest status that is known and the version of the resource that holds it, without what other
     /// operators say.
     pub(super) fn latest(&self, stored: &Stored) -> (String, AzureIotHubConnectorStatus) {

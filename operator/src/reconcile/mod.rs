@@ -267,7 +267,8 @@ impl Reconciler {
             .await
     }
 
-    /// Counts resources by their `Ready` condition, and those that replace pods or wait for that.
+    /// Counts resources by their `Ready` condition, and those that replace pods or wait for that. Lets go of
+    /// what was remembered until the watches showed it.
     pub fn count(&self) {
         let (replacing, waiting) = {
             let slots = self.slots();
@@ -282,6 +283,9 @@ impl Reconciler {
             let Some(resource) = self.stores.connectors.get(&key) else {
                 continue;
             };
+            if let Some(memory) = self.memories().get_mut(&key) {
+                memory.shown(&resource);
+            }
             if self.policy.me.other(&resource).is_some() {
                 continue;
             }
