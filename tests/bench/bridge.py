@@ -59,11 +59,10 @@ class Processes:
             [*pinned(core), *map(str, command)], stdout=log, stderr=log, env={**os.environ, **environment})
         return self.running[name].pid
 
-    def alive(self, name: str) -> bool:
-        return self.running[name].poll() is None
-
-    def tail(self, name: str) -> str:
-        return (self.folder / f"{name}.log").read_text()[-2000:]
+    def expect(self, name: str) -> None:
+        """Fails with what it said last if it has ended."""
+        if self.running[name].poll() is not None:
+            raise RuntimeError(f"{name} has ended: " + (self.folder / f"{name}.log").read_text()[-2000:])
 
     def end(self, name: str) -> None:
         """Ends it at once: what it leaves behind is part of no measurement."""
@@ -257,8 +256,7 @@ checkpoints: {{file: {{path: {folder}/connector-{number}.json}}}}
             MEASURED, **environment)
 
     def ready(self) -> bool:
-        if not self.processes.alive(CONNECTOR):
-            raise RuntimeError("the connector has ended: " + self.processes.tail(CONNECTOR))
+        self.processes.expect(CONNECTOR)
         try:
             return self.http.get(f"http://{PLATFORM}:9090/readyz", timeout=2).ok
         except requests.RequestException:
@@ -291,7 +289,8 @@ checkpoints: {{file: {{path: {folder}/connector-{number}.json}}}}
                 "--app-key", self.folder / "appKey", "--ca", self.folder / "ca.crt"]
 
     def bound(self, way: Way) -> bool:
-        """Somebody takes the requests for devices."""
+        """The relay takes the requests for devices."""
+        self.processes.expect(RELAY)
         nodes = self._ask("GET", f"http://{self._rest(way)}/standin/endpoints")
         return any(HUB_THING in endpoint["bound"] for node in nodes for endpoint in node["endpoints"])
 

@@ -41,6 +41,7 @@ const OWN: (&str, &str) = ("relay", "ConnectionServer");
 
 /// Where commands go.
 #[derive(Debug, Args)]
+#[group(skip)]
 pub struct Commands {
     /// File with the hub's service connection string.
     #[arg(long)]

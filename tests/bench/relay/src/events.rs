@@ -22,6 +22,7 @@ const ANSWER: Duration = Duration::from_secs(4);
 
 /// Where events are.
 #[derive(Debug, Args)]
+#[group(skip)]
 pub struct Events {
     /// File with the Event Hubs-compatible connection string.
     #[arg(long)]

@@ -58,6 +58,7 @@ enum What {
 
 /// How the platform is reached.
 #[derive(Debug, Args)]
+#[group(skip)]
 struct Platform {
     /// Its AlwaysOn URL.
     #[arg(long)]
@@ -132,5 +133,17 @@ impl Platform {
         let up = state.wait_for(|state| state.link == Link::Up);
         timeout(CONNECT, up).await??;
         Ok((node, requests))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
     }
 }
