@@ -104,12 +104,13 @@ def once(asked: Asked, way: Way, subject: str) -> Run:
 def show(what: str, runs: list[Run], bars: bool) -> None:
     """One line of the table."""
     run = sorted(runs, key=lambda one: one.us)[len(runs) // 2]
-    median = {name: statistics.median(getattr(one, name) for one in runs) for name in ("p50_ms", "p99_ms", "late_p99_ms")}
+    median = {name: statistics.median(getattr(one, name) for one in runs)
+              for name in ("p50_ms", "p99_ms", "late_p99_ms", "standins")}
     lost = sum(one.failed for one in runs)
     print(f"  {what:30} {run.us:6.1f} µs = {run.user_us:5.1f} user + {run.system_us:4.1f} system"
           f"{f' (bar {BAR_US})' if bars else '':10}  p50 {median['p50_ms']:6.2f} ms, p99 {median['p99_ms']:7.2f} ms"
           f" (sent late {median['late_p99_ms']:.2f}), failed {lost}{f' (bar {BAR_FAILED})' if bars else ''},"
-          f" stand-ins {statistics.median(one.standins for one in runs):4.0%}", flush=True)
+          f" stand-ins {median['standins']:4.0%}", flush=True)
     if lost:
         print(f"    {[one.outcomes for one in runs if one.failed]}", flush=True)
 

@@ -26,6 +26,8 @@ BUDGET = 27
 OFFERED = (15, 200)
 # Other operations, each far below what a unit allows of it.
 OTHERS = {"methods": Asked("call", "run", 10), "twin reads": Asked("read", "twinReported", 10)}
+# How the outcome of one begins that was not taken.
+REFUSED = "SERVICE_UNAVAILABLE"
 # How far counts may be from the predicted.
 BAR_SHARE = 0.1
 # The rate that comes back is looked at before and after the limits are lifted for so many seconds.
@@ -34,8 +36,8 @@ LIFT_SECONDS = 5
 
 def predicted(offered: int) -> tuple[int, int]:
     """Writes that the hub accepts and refuses in the end."""
-    time_left = LIMITS["burstSeconds"] + SECONDS + BUDGET
-    accepted = min(offered * SECONDS, int(A_MINUTE / 60 * time_left))
+    allowed = int(A_MINUTE / 60 * (LIMITS["burstSeconds"] + SECONDS + BUDGET))
+    accepted = min(offered * SECONDS, allowed)
     return accepted, offered * SECONDS - accepted
 
 
@@ -51,6 +53,12 @@ def others(told: dict[str, dict]) -> dict[str, dict]:
                    "outcomes": told[name]["outcomes"]} for name in OTHERS}
 
 
+def neither(told: dict) -> dict[str, int]:
+    """What writes came to that were not done, nor refused in so many words."""
+    return {name: count for name, count in told["outcomes"].items()
+            if name != DONE and not name.startswith(REFUSED)}
+
+
 def counted(standins: Standins, offered: int) -> dict:
     """Writes at a rate, and other operations before and beside it."""
     at_once(standins, OTHERS, WARM_SECONDS)
@@ -62,11 +70,11 @@ def counted(standins: Standins, offered: int) -> dict:
     tries = standins.operations()["c2d"]["refused"] - asked["refused"]
     standins.limit(None)
     writes = told["writes"]
-    accepted = writes["outcomes"].get(DONE, 0)
-    refused = sum(count for name, count in writes["outcomes"].items() if name.startswith("SERVICE_UNAVAILABLE"))
-    return {"offered": offered, "accepted": accepted, "refused": refused, "predicted": predicted(offered),
-            "neither": writes["due"] - accepted - refused, "longest_s": writes["maxUs"] / 1e6, "tries_refused": tries,
-            "others": {"before": before, "meanwhile": meanwhile}, "outcomes": writes["outcomes"]}
+    refused = sum(count for name, count in writes["outcomes"].items() if name.startswith(REFUSED))
+    return {"offered": offered, "accepted": writes["outcomes"].get(DONE, 0), "refused": refused,
+            "predicted": predicted(offered), "neither": neither(writes), "longest_s": writes["maxUs"] / 1e6,
+            "tries_refused": tries, "outcomes": writes["outcomes"],
+            "others": {"before": before, "meanwhile": meanwhile}}
 
 
 def lifted(standins: Standins) -> dict:
@@ -80,21 +88,26 @@ def lifted(standins: Standins) -> dict:
         told = load.result()
     first = int((at * 1e6 - told["beganUs"]) / 1e5) + 1
     done = told["done"] + [0] * 2 * LIFT_SECONDS * 10
-    return {"rate": WRITES.rate, "seconds_after": [sum(done[first + 10 * n:first + 10 * n + 10])
-                                                   for n in range(LIFT_SECONDS - 1)]}
+    return {"rate": WRITES.rate, "neither": neither(told), "outcomes": told["outcomes"],
+            "seconds_after": [sum(done[first + 10 * n:first + 10 * n + 10]) for n in range(LIFT_SECONDS - 1)]}
 
 
 def share(count: int, of: int) -> str:
     return f"{count:,} of {of:,} predicted ({count / of - 1:+.0%}, bar ±{BAR_SHARE:.0%})" if of else f"{count:,} of 0"
 
 
+def show_neither(writes: str, outcomes: dict[str, int]) -> None:
+    which = f": {outcomes}" if outcomes else ""
+    print(f"  {f'{writes}: neither done nor refused':56} {sum(outcomes.values()):,} (bar 0){which}")
+
+
 def show(figures: dict) -> None:
     accepted, refused = figures["predicted"]
     writes = f"{figures['offered']} writes/s"
     print(f"  {f'{writes}: accepted':56} {share(figures['accepted'], accepted)}")
-    print(f"  {f'{writes}: refused':56} {share(figures['refused'], refused)},"
-          f" {figures['neither']} came to something else (bar 0)")
-    print(f"  {f'{writes}: longest':56} {figures['longest_s']:.2f} s (bar {BUDGET} s);"
+    print(f"  {f'{writes}: refused':56} {share(figures['refused'], refused)}")
+    show_neither(writes, figures["neither"])
+    print(f"  {f'{writes}: longest':56} {figures['longest_s']:.2f} s (bar {BUDGET} s and the way back);"
           f" the hub was asked in vain {figures['tries_refused']:,} times")
     of = figures["others"]
     for name in OTHERS:
@@ -113,6 +126,7 @@ def measure() -> dict:
     with serving(PLAIN, CONNECTOR) as (standins, _):
         result["lifted"] = lifted(standins)
     after = ", ".join(f"{count:,}" for count in result["lifted"]["seconds_after"])
-    print(f"  {f'{WRITES.rate:,} writes/s, limits lifted: done in each second after':56} {after}"
-          f" (bar {WRITES.rate:,} in the first)", flush=True)
+    writes = f"{WRITES.rate:,} writes/s, limits lifted"
+    print(f"  {f'{writes}: done in each second after':56} {after} (bar {WRITES.rate:,} in the first)")
+    show_neither(writes, result["lifted"]["neither"])
     return result

@@ -109,7 +109,7 @@ impl Load {
         let _end = abandoned.clone().drop_guard();
         let sender = Sender {
             load: self,
-            question: Arc::new(question),
+            question,
             cluster: Arc::clone(cluster),
             places: Arc::clone(&places),
             report: Arc::new(Report::begin()),
@@ -215,7 +215,7 @@ impl Question {
 /// Sends each request when it is due.
 struct Sender {
     load: Load,
-    question: Arc<Question>,
+    question: Question,
     cluster: Shared,
     places: Arc<Semaphore>,
     report: Arc<Report>,
