@@ -33,7 +33,7 @@ soak: ## The long forms of the scenarios: minutes instead of seconds of each fau
 	@SOAK=1 MESSAGES=10000 tests/e2e/run scenarios -q -n 2 --dist loadgroup
 
 .PHONY: bench
-bench: ## Measures: sizes, time to ready, what an event and the operator cost (QUICK=1: a run of each; SOAK=1: long forms)
+bench: ## Measures: sizes, time to ready, what an event, a command and the operator cost (QUICK=1: a run of each; SOAK=1: long forms)
 	@tests/e2e/run bench
 
 .PHONY: check

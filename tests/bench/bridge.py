@@ -59,11 +59,10 @@ class Processes:
             [*pinned(core), *map(str, command)], stdout=log, stderr=log, env={**os.environ, **environment})
         return self.running[name].pid
 
-    def alive(self, name: str) -> bool:
-        return self.running[name].poll() is None
-
-    def tail(self, name: str) -> str:
-        return (self.folder / f"{name}.log").read_text()[-2000:]
+    def expect(self, name: str) -> None:
+        """Fails with what it said last if it has ended."""
+        if self.running[name].poll() is not None:
+            raise RuntimeError(f"{name} has ended: " + (self.folder / f"{name}.log").read_text()[-2000:])
 
     def end(self, name: str) -> None:
         """Ends it at once: what it leaves behind is part of no measurement."""
@@ -257,8 +256,7 @@ checkpoints: {{file: {{path: {folder}/connector-{number}.json}}}}
             MEASURED, **environment)
 
     def ready(self) -> bool:
-        if not self.processes.alive(CONNECTOR):
-            raise RuntimeError("the connector has ended: " + self.processes.tail(CONNECTOR))
+        self.processes.expect(CONNECTOR)
         try:
             return self.http.get(f"http://{PLATFORM}:9090/readyz", timeout=2).ok
         except requests.RequestException:
@@ -271,14 +269,55 @@ checkpoints: {{file: {{path: {folder}/connector-{number}.json}}}}
     def relay(self, way: Way, *, writing: bool = True) -> int:
         """Starts the least that can carry events from the hub to the platform, or merely read them."""
         folder = self.folder
-        command = [PROGRAMS / RELAY, "--events", folder / "events", "--group", GROUP, "--partitions", self.partitions]
-        if writing:
-            scheme = "wss" if way.tls else "ws"
-            command += ["--platform", f"{scheme}://{self._nodes(way).split(',')[0]}/Thingworx/WS",
-                        "--app-key", folder / "appKey", "--ca", folder / "ca.crt"]
+        command = ["events" if writing else "read", "--events", folder / "events", "--group", GROUP,
+                   "--partitions", self.partitions, *(self._platform(way) if writing else [])]
         if way.tls:
-            return self.processes.start(RELAY, command, MEASURED, SSL_CERT_FILE=str(folder / "ca.crt"))
-        return self.processes.start(RELAY, [*command, "--endpoint", way.events], MEASURED)
+            return self._relay(command, SSL_CERT_FILE=str(folder / "ca.crt"))
+        return self._relay([*command, "--endpoint", way.events])
+
+    def commands_relay(self, way: Way) -> int:
+        """Starts the least that can carry the platform's requests to devices."""
+        return self._relay(["commands", "--service", self.folder / "service", "--hub-thing", HUB_THING,
+                            *self._platform(way)])
+
+    def _relay(self, command: list, **environment: str) -> int:
+        return self.processes.start(RELAY, [PROGRAMS / RELAY, *command], MEASURED, **environment)
+
+    def _platform(self, way: Way) -> list:
+        scheme = "wss" if way.tls else "ws"
+        return ["--platform", f"{scheme}://{self._nodes(way).split(',')[0]}/Thingworx/WS",
+                "--app-key", self.folder / "appKey", "--ca", self.folder / "ca.crt"]
+
+    def bound(self, way: Way) -> bool:
+        """The relay takes the requests for devices."""
+        self.processes.expect(RELAY)
+        nodes = self._ask("GET", f"http://{self._rest(way)}/standin/endpoints")
+        return any(HUB_THING in endpoint["bound"] for node in nodes for endpoint in node["endpoints"])
+
+    # ---- commands ----
+
+    def crew(self, devices: int) -> None:
+        """So many devices are connected, which answer and fetch at once what comes."""
+        self._ask("POST", f"http://{HUB}:8090/fleet", json={"devices": devices, "answerMs": 0})
+
+    def command(self, way: Way, **load) -> dict:
+        """Has the platform ask devices; tells what became of it once all is answered."""
+        # A session of its own: other things are asked at the same time.
+        answer = requests.post(f"http://{self._rest(way)}/standin/load", json=load, timeout=load["seconds"] + 60,
+                               headers={"appKey": self.app_key})
+        answer.raise_for_status()
+        return answer.json()
+
+    def limit(self, limits: dict | None) -> None:
+        """The hub allows what a tier does; without limits, everything."""
+        if limits is None:
+            self._ask("DELETE", f"http://{HUB}:8090/limits")
+        else:
+            self._ask("PUT", f"http://{HUB}:8090/limits", json=limits)
+
+    def operations(self) -> dict:
+        """What the hub was asked for since its start: operation → accepted, refused, lost."""
+        return self._ask("GET", f"http://{HUB}:8090/operations")
 
     def close(self) -> None:
         self.processes.close()

@@ -6,27 +6,22 @@ Source and sink run on one core, what is measured on another. Prints a table, an
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
 import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import latency
 import measure
 import memory
 import peers
+import rows
 import scaling
 from bridge import PLAIN, TLS, Standins, Way
-from machine import cores
+from rows import QUICK
 
-QUICK = os.environ.get("QUICK") == "1"
 # Peers are in the first of the rounds only: they differ by factors.
 RUNS, PEER_RUNS = 1 if QUICK else 5, 3
 WAYS = [PLAIN] if QUICK else [PLAIN, TLS]
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "azure-iot-hub-connector"
 # The fastest reader takes a hundred thousand a second and more, for as long as it warms up and is measured.
 EVENTS = 3_000_000
 
@@ -70,24 +65,5 @@ ROWS = {
 }
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, default=CACHE / "bench.json", help="where all figures go")
-    parser.add_argument("rows", nargs="*", choices=[*ROWS, []], help="only these; all if none is named")
-    arguments = parser.parse_args()
-    if cores() < 2:
-        print("the bench needs two cores: one for source and sink, one for what is measured", file=sys.stderr)
-        return 1
-    figures = {}
-    for name in arguments.rows or ROWS:
-        title, row = ROWS[name]
-        print(f"\n{title}", flush=True)
-        figures[name] = row()
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(figures, indent=1))
-    print(f"\nall figures: {arguments.json}")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(rows.main(__doc__, ROWS, "bench.json"))

@@ -72,8 +72,7 @@ def read(standins: Standins, way: Way, peer: Peer) -> Run:
     pid = standins.processes.start("peer", command, MEASURED, **environment)
 
     def warm() -> bool:
-        if not standins.processes.alive("peer"):
-            raise RuntimeError(f"{peer} has ended: " + standins.processes.tail("peer"))
+        standins.processes.expect("peer")
         return standins.reading() and standins.read() >= WARM_EVENTS.get(peer.language, measure.WARM_EVENTS)
 
     try:

@@ -146,11 +146,14 @@ async fn serve(mut session: DeviceSession, crew: Crew) {
                     name,
                     payload: payload.clone(),
                 });
-                if let Some(delay) = crew.delay() {
-                    answers.push(async move {
+                match crew.delay() {
+                    // The timer goes by the millisecond, which is what a call takes.
+                    Some(Duration::ZERO) => answer(&session, rid, crew.status, &payload),
+                    Some(delay) => answers.push(async move {
                         sleep(delay).await;
                         (rid, payload)
-                    });
+                    }),
+                    None => {}
                 }
             }
             None => return,

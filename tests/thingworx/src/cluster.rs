@@ -41,8 +41,8 @@ pub struct ClusterSettings {
     pub request_timeout: Duration,
     /// `NotifyPropertyUpdate` follows a bind after this: 1 s on the platform.
     pub notify_after: Duration,
-    /// Values are counted, not logged: what a bench wants. The name of the property that tells when its
-    /// event came into being.
+    /// Values are counted, not logged, and draws are not kept: what a bench wants. The name of the property
+    /// that tells when its event came into being.
     pub count_only: Option<String>,
 }
 

@@ -52,11 +52,15 @@ pub(crate) async fn ask(
         sleep(delay.mul_f64(share)).await;
     }
     let began = Instant::now();
-    let target = request.target.clone();
-    let params = params(&request);
+    // A bench asks for more than a log could hold.
+    let logged = cluster.tally.is_none();
+    let told = logged.then(|| (request.target.clone(), params(&request)));
     let answer = match &drawn {
         None => Err(NoAnswer::NotBound(thing.to_owned())),
         Some(Drawn { node, binder }) => send(cluster, *node, binder.endpoint, request).await,
+    };
+    let Some((target, params)) = told else {
+        return answer;
     };
     let (node, binder) = match drawn {
         Some(Drawn { node, binder }) => (node, binder),
@@ -68,12 +72,6 @@ pub(crate) async fn ask(
             },
         ),
     };
-    let outcome = match &answer {
-        Ok(response) => response.status.name(),
-        Err(NoAnswer::NotBound(_)) => "NOT_BOUND",
-        Err(NoAnswer::TimedOut) => "TIMED_OUT",
-        Err(NoAnswer::Lost) => "LOST",
-    };
     lock(&cluster.draws).push(DrawEntry {
         drawn_ms,
         node,
@@ -83,10 +81,20 @@ pub(crate) async fn ask(
         kind,
         target,
         params,
-        outcome: outcome.to_owned(),
+        outcome: outcome(&answer).to_owned(),
         took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
     });
     answer
+}
+
+/// The name of what a request came to: the answer's status, or why there is none.
+pub(crate) fn outcome(answer: &Result<Response, NoAnswer>) -> &'static str {
+    match answer {
+        Ok(response) => response.status.name(),
+        Err(NoAnswer::NotBound(_)) => "NOT_BOUND",
+        Err(NoAnswer::TimedOut) => "TIMED_OUT",
+        Err(NoAnswer::Lost) => "LOST",
+    }
 }
 
 fn params(request: &Request) -> Json {

@@ -11,18 +11,22 @@ mod cluster;
 mod draw;
 mod execute;
 mod fault;
+mod load;
 mod log;
 mod model;
 mod node;
 mod rest;
 mod socket;
 mod tally;
+mod times;
 
 pub use cluster::{Cluster, ClusterSettings, Login};
 pub use draw::NoAnswer;
 pub use fault::Fault;
+pub use load::{BadLoad, Kind, Load, LoadView};
 pub use model::{Property, Remote, Service, Thing};
 pub use tally::TallyView;
+pub use times::TimesView;
 
 use std::{net::SocketAddr, sync::Arc};
 

@@ -48,7 +48,7 @@ struct Args {
     /// An edge must answer within so many seconds.
     #[arg(long, env = "THINGWORX_REQUEST_TIMEOUT_S", default_value_t = 30)]
     request_timeout_s: u64,
-    /// Counts values and their ages instead of logging each.
+    /// Counts values and their ages instead of logging each; keeps no draws.
     #[arg(long, env = "THINGWORX_COUNT_ONLY")]
     count_only: bool,
     /// With `--count-only`: the property that tells when its event came into being, in microseconds of

@@ -29,6 +29,7 @@ use crate::{
     cluster::{Shared, lock},
     draw,
     fault::Fault,
+    load::{BadLoad, Load, LoadView},
     model::Thing,
     tally::TallyView,
 };
@@ -47,6 +48,7 @@ pub(crate) fn router(cluster: Shared) -> Router {
         .route("/standin/remote/{thing}/{property}", get(read_remote))
         .route("/standin/things", get(things).put(define_many))
         .route("/standin/generate", post(generate))
+        .route("/standin/load", post(load))
         .route("/standin/tally", get(tally).delete(clear_tally))
         .route("/standin/endpoints", get(endpoints))
         .route("/standin/log/values", get(values))
@@ -318,6 +320,15 @@ async fn call(
     Ok(Json(
         answer.content.as_ref().map_or(Any::Null, table_to_json),
     ))
+}
+
+/// Answers once all of it is answered.
+async fn load(
+    State(cluster): State<Shared>,
+    Json(load): Json<Load>,
+) -> Result<Json<LoadView>, Failure> {
+    let refused = |bad: BadLoad| Failure(StatusCode::BAD_REQUEST, bad.to_string());
+    load.send(&cluster).await.map(Json).map_err(refused)
 }
 
 /// `*` and the identifier, if the Thing has one, else its name.

@@ -2,14 +2,9 @@
 //! and how long they were on their way.
 
 use alwayson::Value;
-use hdrhistogram::Histogram;
-use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
-/// Longest way that is told apart from longer ones, in microseconds: a minute.
-const LONGEST_US: u64 = 60_000_000;
-/// Significant digits of a latency: 1 % is finer than any two runs agree.
-const DIGITS: u8 = 2;
+use crate::times::{Times, TimesView, monotonic_us};
 
 /// How many values were taken, and how old they were.
 #[derive(Debug)]
@@ -17,8 +12,8 @@ pub struct Tally {
     stamp: String,
     values: u64,
     requests: u64,
-    /// Microseconds from the stamp to the taking; `None` only if its bounds were nonsense.
-    ages: Option<Histogram<u64>>,
+    /// From the stamp to the taking.
+    ages: Times,
 }
 
 /// A tally as it is told.
@@ -31,16 +26,9 @@ pub struct TallyView {
     pub requests: u64,
     /// Values that had a stamp.
     pub stamped: u64,
-    /// How old they were when taken, in microseconds.
-    pub p50_us: u64,
-    /// The same.
-    pub p90_us: u64,
-    /// The same.
-    pub p99_us: u64,
-    /// The same.
-    pub p999_us: u64,
-    /// The same.
-    pub max_us: u64,
+    /// How old they were when taken.
+    #[serde(flatten)]
+    pub ages: TimesView,
 }
 
 impl Tally {
@@ -52,16 +40,14 @@ impl Tally {
             stamp: stamp.to_owned(),
             values: 0,
             requests: 0,
-            ages: Histogram::new_with_max(LONGEST_US, DIGITS).ok(),
+            ages: Times::default(),
         }
     }
 
     /// Begins anew.
     pub fn clear(&mut self) {
         (self.values, self.requests) = (0, 0);
-        if let Some(ages) = &mut self.ages {
-            ages.reset();
-        }
+        self.ages.clear();
     }
 
     /// A request has brought values.
@@ -75,32 +61,18 @@ impl Tally {
         if property == self.stamp
             && let Some(stamp) = microseconds(value)
         {
-            self.age(monotonic_us().saturating_sub(stamp));
-        }
-    }
-
-    fn age(&mut self, us: u64) {
-        if let Some(ages) = &mut self.ages {
-            ages.saturating_record(us);
+            self.ages.note(monotonic_us().saturating_sub(stamp));
         }
     }
 
     /// What is told of it.
     #[must_use]
     pub fn view(&self) -> TallyView {
-        let at = |quantile| {
-            let ages = self.ages.as_ref();
-            ages.map_or(0, |ages| ages.value_at_quantile(quantile))
-        };
         TallyView {
             values: self.values,
             requests: self.requests,
-            stamped: self.ages.as_ref().map_or(0, Histogram::len),
-            p50_us: at(0.5),
-            p90_us: at(0.9),
-            p99_us: at(0.99),
-            p999_us: at(0.999),
-            max_us: at(1.0),
+            stamped: self.ages.count(),
+            ages: self.ages.view(),
         }
     }
 }
@@ -114,11 +86,6 @@ fn microseconds(value: &Value) -> Option<u64> {
         _ => return None,
     };
     u64::try_from(us).ok().filter(|us| *us > 0)
-}
-
-fn monotonic_us() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    u64::try_from(now.tv_sec * 1_000_000 + now.tv_nsec / 1000).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -142,7 +109,7 @@ mod tests {
         tally.value("n", &Value::Number(1.0));
         let view = tally.view();
         assert_eq!((view.values, view.requests, view.stamped), (3, 1, 1));
-        assert!(view.p50_us >= 990_000, "{view:?}");
+        assert!(view.ages.p50_us >= 990_000, "{view:?}");
         tally.clear();
         assert_eq!(tally.view().stamped, 0);
     }
@@ -177,16 +144,5 @@ mod tests {
         let read = execute(&cluster, 0, 1, &Request::read("d-4", "n"));
         let value = read.content.unwrap().get(0, "n");
         assert_eq!(value, Some(Value::Number(1.0)));
-    }
-
-    #[test]
-    fn quantiles_are_those_of_the_ages() {
-        let mut tally = Tally::new("at");
-        for us in 1..=1000 {
-            tally.age(us * 10);
-        }
-        let view = tally.view();
-        let near = |got: u64, wanted: u64| got.abs_diff(wanted) * 50 <= wanted;
-        assert!(near(view.p50_us, 5000) && near(view.p99_us, 9900) && near(view.max_us, 10_000));
     }
 }

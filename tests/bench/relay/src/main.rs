@@ -1,79 +1,100 @@
-//! The least that can stand between hub and platform: each event becomes one request, at once.
+//! The least that can stand between hub and platform: each event becomes one request, and each request one
+//! operation of the hub, at once.
 //!
 //! It uses the libraries that the connector uses on either side and nothing of the connector: no lanes, no
-//! order, no types of the Thing's own, no checkpoint. What a connector's latency is beyond this one's is
-//! what the connector adds.
+//! order, no types of the Thing's own, no checkpoint, no limits. What a connector's latency is beyond this
+//! one's is what the connector adds.
+
+mod commands;
+mod events;
 
 use std::{
-    error::Error,
-    num::NonZeroU8,
-    path::{Path, PathBuf},
-    process::ExitCode,
-    sync::Arc,
-    time::Duration,
+    error::Error, num::NonZeroU8, path::PathBuf, process::ExitCode, sync::Arc, time::Duration,
 };
 
-use alwayson::{
-    BaseType, Claim, Credentials, Field, InfoTable, Link, Node, NodeSettings, Request, Timings,
-    TlsSettings, Value,
-};
-use azure_core_amqp::{
-    AmqpTransport,
-    message::{AmqpAnnotationKey, AmqpMessageBody},
-};
-use azure_messaging_eventhubs::{
-    ConsumerClient, OpenReceiverOptions, StartLocation, StartPosition,
-    models::{AmqpMessage, AmqpValue, ReceivedEventData},
-};
-use clap::Parser;
-use futures::StreamExt as _;
-use serde_json::{Map, Value as Json};
+use alwayson::{Claim, Credentials, Incoming, Link, Node, NodeSettings, Timings, TlsSettings};
+use clap::{Args, Parser, Subcommand};
 use tokio::{sync::mpsc, time::timeout};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-/// Events that the hub may send ahead: the connector's own number.
-const PREFETCH: u32 = 1000;
-/// The connector's own time-out of a request.
-const ANSWER: Duration = Duration::from_secs(4);
+use commands::Commands;
+use events::Events;
+
 /// Logging in to the platform, with tries again.
 const CONNECT: Duration = Duration::from_secs(20);
+/// Requests of the platform that wait to be looked at: the connector's own number.
+const QUEUE: usize = 1024;
 
-/// Carries events to the platform with nothing between.
+/// Carries events or commands with nothing between.
 #[derive(Debug, Parser)]
-struct Args {
-    /// File with the Event Hubs-compatible connection string.
+struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Reads events and drops them.
+    Read {
+        #[command(flatten)]
+        events: Events,
+    },
+    /// Carries events to the platform.
+    Events {
+        #[command(flatten)]
+        events: Events,
+        #[command(flatten)]
+        platform: Platform,
+    },
+    /// Carries the platform's requests to devices.
+    Commands {
+        #[command(flatten)]
+        commands: Commands,
+        #[command(flatten)]
+        platform: Platform,
+    },
+}
+
+/// How the platform is reached.
+#[derive(Debug, Args)]
+#[group(skip)]
+struct Platform {
+    /// Its AlwaysOn URL.
     #[arg(long)]
-    events: PathBuf,
-    /// Another address of it, such as `amqp://127.0.0.1:5672`.
-    #[arg(long)]
-    endpoint: Option<String>,
-    /// Consumer group.
-    #[arg(long)]
-    group: String,
-    /// How many partitions there are.
-    #[arg(long)]
-    partitions: u16,
-    /// The platform's AlwaysOn URL; without it events are read and dropped.
-    #[arg(long, requires = "app_key")]
-    platform: Option<Url>,
+    platform: Url,
     /// File with the application key.
     #[arg(long)]
-    app_key: Option<PathBuf>,
-    /// Certificates of the authority to trust for the platform (PEM).
+    app_key: PathBuf,
+    /// Certificates of the authority to trust for the platform, and for the hub's own host (PEM).
     #[arg(long)]
     ca: Option<PathBuf>,
 }
 
-// As the connector has them.
-#[tokio::main(worker_threads = 2)]
+// As many threads as the connector has: one for each processor that it may use.
+#[tokio::main]
 async fn main() -> ExitCode {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    match relay(Args::parse()).await {
+    match relay(Arguments::parse().what).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("relay: {error}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+async fn relay(what: What) -> Result<(), Box<dyn Error>> {
+    match what {
+        What::Read { events } => events.carry(None).await,
+        What::Events { events, platform } => {
+            // Nothing is bound, so the platform asks for nothing.
+            let (node, _none) = platform.connect().await?;
+            events.carry(Some(&node)).await
+        }
+        What::Commands { commands, platform } => {
+            let (node, requests) = platform.connect().await?;
+            commands.carry(&node, requests, platform.ca()?).await
         }
     }
 }
@@ -89,130 +110,40 @@ impl Credentials for Key {
     }
 }
 
-async fn relay(args: Args) -> Result<(), Box<dyn Error>> {
-    let string = std::fs::read_to_string(&args.events)?;
-    let node = match (&args.platform, &args.app_key) {
-        (Some(url), Some(key)) => Some(connect(&args, url, key).await?),
-        _ => None,
-    };
-    let readers =
-        (0..args.partitions).map(|partition| read(&args, &string, partition, node.as_ref()));
-    futures::future::try_join_all(readers).await?;
-    Ok(())
-}
-
-async fn connect(args: &Args, url: &Url, key: &Path) -> Result<Node, Box<dyn Error>> {
-    let key = Key(std::fs::read_to_string(key)?);
-    let ca = args.ca.as_ref().map(std::fs::read).transpose()?;
-    let settings = NodeSettings {
-        name: "platform".into(),
-        url: url.clone(),
-        tls: TlsSettings {
-            ca,
-            server_name: None,
-        },
-        pipes: NonZeroU8::MIN,
-        timings: Timings::default(),
-    };
-    // Nothing is bound, so the platform asks for nothing.
-    let (requests, _none) = mpsc::channel(1);
-    let node = Node::start(settings, Arc::new(key), requests, CancellationToken::new());
-    let mut state = node.state();
-    let up = state.wait_for(|state| state.link == Link::Up);
-    timeout(CONNECT, up).await??;
-    Ok(node)
-}
-
-async fn read(
-    args: &Args,
-    string: &str,
-    partition: u16,
-    node: Option<&Node>,
-) -> Result<(), Box<dyn Error>> {
-    let mut builder = ConsumerClient::builder()
-        .with_consumer_group(args.group.clone())
-        .with_transport(AmqpTransport::Tcp);
-    if let Some(endpoint) = &args.endpoint {
-        builder = builder.with_custom_endpoint(endpoint.clone());
+impl Platform {
+    fn ca(&self) -> std::io::Result<Option<Vec<u8>>> {
+        self.ca.as_ref().map(std::fs::read).transpose()
     }
-    let client = builder.open_with_connection_string(string, None).await?;
-    let options = OpenReceiverOptions {
-        prefetch: Some(PREFETCH),
-        start_position: Some(StartPosition {
-            location: match node {
-                Some(_) => StartLocation::Latest,
-                None => StartLocation::Earliest,
+
+    async fn connect(&self) -> Result<(Node, mpsc::Receiver<Incoming>), Box<dyn Error>> {
+        let key = Key(std::fs::read_to_string(&self.app_key)?);
+        let settings = NodeSettings {
+            name: "platform".into(),
+            url: self.platform.clone(),
+            tls: TlsSettings {
+                ca: self.ca()?,
+                server_name: None,
             },
-            inclusive: false,
-        }),
-        ..OpenReceiverOptions::default()
-    };
-    let receiver = client
-        .open_receiver_on_partition(partition.to_string(), Some(options))
-        .await?;
-    let mut events = receiver.stream_events();
-    while let Some(event) = events.next().await {
-        let event = event?;
-        if let Some(node) = node
-            && let Some(request) = request(&event)
-        {
-            let node = node.clone();
-            // Answers are awaited, so that as much is in flight as with a connector, but nothing waits
-            // for them.
-            tokio::spawn(async move { node.request(&request, ANSWER).await.map(drop) });
-        }
+            pipes: NonZeroU8::MIN,
+            timings: Timings::default(),
+        };
+        let (sender, requests) = mpsc::channel(QUEUE);
+        let node = Node::start(settings, Arc::new(key), sender, CancellationToken::new());
+        let mut state = node.state();
+        let up = state.wait_for(|state| state.link == Link::Up);
+        timeout(CONNECT, up).await??;
+        Ok((node, requests))
     }
-    Err("the stream has ended".into())
 }
 
-fn request(event: &ReceivedEventData) -> Option<Request> {
-    let message = event.raw_amqp_message();
-    let device = device(message)?;
-    let AmqpMessageBody::Binary(sections) = &message.body else {
-        return None;
-    };
-    let fields: Map<String, Json> = serde_json::from_slice(sections.first()?).ok()?;
-    let mut table = InfoTable::new([
-        Field::new("name", BaseType::String),
-        Field::new("value", BaseType::Variant),
-        Field::new("time", BaseType::DateTime),
-        Field::new("quality", BaseType::String),
-    ]);
-    for (name, json) in &fields {
-        let value = match json {
-            Json::Bool(flag) => Value::Boolean(*flag),
-            Json::String(text) => Value::string(text.as_str()),
-            Json::Number(number) if name == "count" => Value::Long(number.as_i64()?),
-            Json::Number(number) => Value::Number(number.as_f64()?),
-            Json::Null | Json::Array(_) | Json::Object(_) => continue,
-        };
-        let cells = [
-            Value::string(name.as_str()),
-            Value::Variant(Box::new(value)),
-            Value::DateTime(0),
-            Value::string("GOOD"),
-        ];
-        table.push(&cells).ok()?;
-    }
-    let params = InfoTable::one_row([("values", Value::InfoTable(table))]);
-    Some(Request::call(
-        device,
-        "UpdateSubscribedPropertyValues",
-        Some(params),
-    ))
-}
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
 
-fn device(message: &AmqpMessage) -> Option<&str> {
-    let annotations = message.message_annotations.as_ref()?;
-    annotations.0.iter().find_map(|(key, value)| {
-        let AmqpAnnotationKey::Symbol(name) = key else {
-            return None;
-        };
-        match value {
-            AmqpValue::String(device) if name.0 == "iothub-connection-device-id" => {
-                Some(device.as_str())
-            }
-            _ => None,
-        }
-    })
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
 }
