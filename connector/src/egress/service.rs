@@ -10,13 +10,16 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 
 use super::{
-    command::{Command, command},
+    command::{Command, Refusal, command},
     device::Devices,
     edge::Edge,
-    operation::Hub,
+    operation::{Done, Failure, Hub},
     outcome::Outcome,
 };
-use crate::metrics::Metrics;
+use crate::{
+    import::{Asked, Imports},
+    metrics::Metrics,
+};
 
 /// Requests that wait to be looked at; beyond it the connection answers "unavailable" at once.
 const QUEUE: usize = 1024;
@@ -54,6 +57,8 @@ pub struct Server {
     pub hub: Hub,
     /// Answers what concerns the connector itself.
     pub edge: Arc<Edge>,
+    /// Begins imports.
+    pub imports: Imports,
     /// How long the platform waits for an answer.
     pub platform_timeout: Duration,
     /// What is counted.
@@ -103,6 +108,7 @@ impl Server {
                 let response = self.edge.answer(service, &incoming.request.entity);
                 ("edge", Outcome::done(response))
             }
+            Ok(Command::Import(asked)) => ("import", self.import(asked).await),
             Ok(command) => (command.kind(), self.carry_out(command, deadline).await),
         };
         self.count(kind, outcome.label);
@@ -117,6 +123,17 @@ impl Server {
         let outcome = self.hub.carry_out(command, deadline).await;
         drop(place);
         outcome.into()
+    }
+
+    async fn import(&self, asked: Asked) -> Outcome {
+        let begun = self.imports.begin(asked).await;
+        let begun = begun.map(Done::Text).map_err(|error| {
+            Failure::Refused(Refusal {
+                status: Status::SERVICE_UNAVAILABLE,
+                reason: format!("the import cannot be stored: {error}"),
+            })
+        });
+        begun.into()
     }
 
     fn count(&self, kind: &str, outcome: &str) {
