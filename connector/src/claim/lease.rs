@@ -314,7 +314,9 @@ fn claim_labels(connector: &str) -> impl Iterator<Item = (String, String)> {
 }
 
 /// One call to the API server.
-pub(crate) async fn call<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, ClaimError> {
+pub(crate) async fn call<T>(
+    request: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, ClaimError> {
     match timeout(CALL, request).await {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => {

@@ -175,7 +175,7 @@ mod tests {
         };
         a.put(seen.version.as_deref(), &ended, false).await.unwrap();
         let seen = b.look().await.unwrap();
-        assert_eq!((seen.running(), seen.holder), (None, None));
+        assert_eq!((seen.running(), &seen.holder), (None, &None));
     }
 
     #[tokio::test]

@@ -40,7 +40,9 @@ impl LocalStore {
             let record = serde_json::from_slice(&bytes);
             let path = path.display();
             record
-                .inspect_err(|error| tracing::warn!(%path, %error, "no import; a new one replaces it"))
+                .inspect_err(
+                    |error| tracing::warn!(%path, %error, "no import; a new one replaces it"),
+                )
                 .ok()
         };
         let state = Local {
@@ -136,7 +138,10 @@ mod tests {
         assert!(matches!(again, Err(ClaimError::Lost)), "{again:?}");
 
         let seen = open().look().await.unwrap();
-        assert_eq!((seen.running(), seen.holder.as_ref()), (Some(&record), None));
+        assert_eq!(
+            (seen.running(), seen.holder.as_ref()),
+            (Some(&record), None)
+        );
         std::fs::write(&path, "not json").unwrap();
         assert!(open().look().await.unwrap().record.is_none());
         std::fs::remove_file(&path).unwrap();

@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     claim::{ClaimError, Observer},
     identity::MemberId,
-    platform::{Destination, Kind, Unwritten},
+    platform::{Kind, Unwritten},
 };
 
 pub use lease::LeaseStore;
@@ -200,7 +200,15 @@ impl Held<'_> {
         let Progress { count, .. } = self.progress.borrow().clone();
         let (created, existing, failed) = (count.created, count.existing, count.failed);
         let (status, message) = (end.state.as_str(), &end.message);
-        tracing::info!(import, status, created, existing, failed, message, "the import has ended");
+        tracing::info!(
+            import,
+            status,
+            created,
+            existing,
+            failed,
+            message,
+            "the import has ended"
+        );
         for _ in 0..ENDING.0 {
             match self.save(end.state, false).await {
                 Ok(()) | Err(ClaimError::Lost) => return,
@@ -246,7 +254,9 @@ impl Held<'_> {
             match self.save(State::Running, true).await {
                 Ok(()) => {}
                 Err(ClaimError::Lost) => return,
-                Err(error) => tracing::debug!(import, %error, "the import's progress is not stored"),
+                Err(error) => {
+                    tracing::debug!(import, %error, "the import's progress is not stored")
+                }
             }
             if told.elapsed() >= TELL {
                 told = Instant::now();

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use alwayson::{InfoTable, Request, Value};
 use alwayson::BaseType;
+use alwayson::{InfoTable, Request, Value};
 use connector_config::ThingName;
 use tokio::time::sleep;
 
@@ -53,34 +53,33 @@ enum Unready {
 
 impl Maker<'_> {
     /// Makes a Thing of the device's name, which is not enabled yet.
-    pub(super) async fn create(&self, device: &str) -> Creation {
+    pub(super) async fn create(&self, device: String) -> (String, Creation) {
         let template = Value::Text(BaseType::ThingTemplateName, self.template.into());
         let params = InfoTable::one_row([
-            ("name", Value::string(device)),
+            ("name", Value::string(device.as_str())),
             ("description", Value::string(DESCRIPTION)),
             ("thingTemplateName", template),
         ]);
-        self.ask(&entity_service("CreateThing", params)).await?;
-        Ok(())
+        let made = self.ask(&entity_service("CreateThing", params)).await;
+        (device, made.map(drop))
     }
 
     /// Makes the Thing of a device ready, if there is one: the platform tells a name that is taken by words
     /// alone, so the Thing itself is asked.
-    pub(super) async fn finish(&self, device: &str, creation: Creation) -> Made {
-        let Err(refusal) = creation else {
-            return match self.ready(device, UNKNOWN.0).await {
+    pub(super) async fn finish(&self, device: String, creation: Creation) -> (String, Made) {
+        let made = match creation {
+            Ok(()) => match self.ready(&device, UNKNOWN.0).await {
                 Ok(()) => Made::Created,
                 Err(Unready::Absent(reason) | Unready::Incomplete(reason)) => Made::Refused(reason),
-            };
+            },
+            Err(_) if self.has_gateway(&device).await => Made::Existing,
+            Err(refusal) => match self.ready(&device, 1).await {
+                Ok(()) => Made::Existing,
+                Err(Unready::Absent(_)) => Made::Refused(refusal),
+                Err(Unready::Incomplete(reason)) => Made::Refused(reason),
+            },
         };
-        if self.has_gateway(device).await {
-            return Made::Existing;
-        }
-        match self.ready(device, 1).await {
-            Ok(()) => Made::Existing,
-            Err(Unready::Absent(_)) => Made::Refused(refusal),
-            Err(Unready::Incomplete(reason)) => Made::Refused(reason),
-        }
+        (device, made)
     }
 
     /// Whether there is a Thing that has a gateway already, which is then nobody else's to change.

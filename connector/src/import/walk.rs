@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use connector_config::ThingName;
-use futures::{StreamExt, stream};
+use futures::{FutureExt, StreamExt, stream};
 use iothub::{Class, Continuation, HubError, Page};
 use tokio::{sync::watch, time::sleep};
 
@@ -76,11 +76,7 @@ impl Ways {
         }
     }
 
-    async fn pages(
-        &self,
-        asked: &Asked,
-        progress: &watch::Sender<Progress>,
-    ) -> Result<(), String> {
+    async fn pages(&self, asked: &Asked, progress: &watch::Sender<Progress>) -> Result<(), String> {
         let (mut restarts, mut proven) = (0, false);
         loop {
             let place = progress.borrow().place.clone();
@@ -156,22 +152,22 @@ impl Ways {
             }
         };
         let devices: Vec<String> = devices.into_iter().filter(named).collect();
-        let mut rest = devices.iter();
+        let mut rest = devices.into_iter();
         while !*proven && let Some(device) = rest.next() {
-            let creation = maker.create(device).await;
-            *proven = tally.take(device, maker.finish(device, creation).await, asked)?;
+            let (device, creation) = maker.create(device).await;
+            let (device, made) = maker.finish(device, creation).await;
+            *proven = tally.take(&device, made, asked)?;
         }
         // All are made before the first is enabled: by then nodes other than its own know it as well.
         let creations = stream::iter(rest)
-            .map(async |device| (device, maker.create(device).await))
+            .map(|device| maker.create(device).boxed())
             .buffer_unordered(AT_ONCE);
         let creations: Vec<_> = creations.collect().await;
-        let made = stream::iter(creations)
-            .map(async |(device, creation)| (device, maker.finish(device, creation).await))
+        let mut finished = stream::iter(creations)
+            .map(|(device, creation)| maker.finish(device, creation).boxed())
             .buffer_unordered(AT_ONCE);
-        let mut made = std::pin::pin!(made);
-        while let Some((device, made)) = made.next().await {
-            tally.take(device, made, asked)?;
+        while let Some((device, made)) = finished.next().await {
+            tally.take(&device, made, asked)?;
         }
         Ok(())
     }
