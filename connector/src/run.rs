@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     admin,
     args::Args,
-    egress::{Devices, Edge, Feedback, Mark, OwnNames, Requests, Server},
+    egress::{Devices, Edge, Feedback, Mark, Newcomers, OwnNames, Requests, Server},
     identity::Identity,
     import::{self, Imports},
     ingress::{DeadLetters, Ingress, Memory, Passes, Shapes, Shelf, mapping::Mapping},
@@ -260,11 +260,12 @@ impl Parts {
         );
         let (in_flight, busy) = watch::channel(0);
         let twins = Arc::new(hub.ways.rest.clone());
+        let own = OwnNames {
+            member: member.clone(),
+            hub: settings.hub_thing_name.clone(),
+        };
         let edge = Edge {
-            own: OwnNames {
-                member: member.clone(),
-                hub: settings.hub_thing_name.clone(),
-            },
+            own: own.clone(),
             metrics: metrics.clone(),
             reporter: reporter.clone(),
             logs: logs.clone(),
@@ -277,6 +278,11 @@ impl Parts {
             metrics: metrics.clone(),
         };
         let server = Server {
+            newcomers: settings
+                .iot_hub
+                .commands
+                .create_devices
+                .then(|| Newcomers::start(hub.clone(), own)),
             hub,
             edge: Arc::new(edge),
             imports: imports.clone(),

@@ -55,6 +55,14 @@ class Thingworx:
     def things(self) -> list[str]:
         return self._json("GET", "/standin/things")
 
+    def derive(self, template: str) -> None:
+        """Makes a template of `AzureIotThing`."""
+        self._json("PUT", f"/standin/templates/{template}")
+
+    def census(self) -> list[dict]:
+        """How many Things there are of each template, enabled or not, and of each gateway."""
+        return self._json("GET", "/standin/census")
+
     def value(self, thing: str, name: str):
         return self.thing(thing)["values"].get(name)
 

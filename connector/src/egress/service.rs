@@ -13,6 +13,7 @@ use super::{
     command::{Command, Refusal, command},
     device::Devices,
     edge::Edge,
+    newcomer::Newcomers,
     operation::{Done, Failure, Hub},
     outcome::Outcome,
 };
@@ -57,6 +58,8 @@ pub struct Server {
     pub hub: Hub,
     /// Answers what concerns the connector itself.
     pub edge: Arc<Edge>,
+    /// Makes devices of Things that are new, if it is to.
+    pub newcomers: Option<Newcomers>,
     /// Begins imports.
     pub imports: Imports,
     /// How long the platform waits for an answer.
@@ -105,7 +108,11 @@ impl Server {
         let (kind, outcome) = match command(&incoming.request, &self.edge.own) {
             Err(refusal) => ("none", Outcome::from(refusal)),
             Ok(Command::Edge(service)) => {
-                let response = self.edge.answer(service, &incoming.request.entity);
+                let entity = &incoming.request.entity;
+                if let Some(newcomers) = &self.newcomers {
+                    newcomers.called(&service, entity);
+                }
+                let response = self.edge.answer(service, entity);
                 ("edge", Outcome::done(response))
             }
             Ok(Command::Import(asked)) => ("import", self.import(asked).await),

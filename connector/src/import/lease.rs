@@ -58,13 +58,13 @@ impl LeaseStore {
             holder.filter(|holder| !holder.is_empty())
         });
         Seen {
-            version: lease.resource_version(),
+            version: Some(version(lease)),
             holder: holder.map(MemberId::new),
             record: record.and_then(|text| serde_json::from_str(text).ok()),
         }
     }
 
-    fn written(&self, over: Option<&str>, record: &Record, held: bool) -> Lease {
+    fn written(&self, over: Option<(&str, &str)>, record: &Record, held: bool) -> Lease {
         let KubernetesStore {
             connector,
             connector_uid,
@@ -88,7 +88,9 @@ impl LeaseStore {
         Lease {
             metadata: ObjectMeta {
                 name: Some(self.name()),
-                resource_version: over.map(str::to_owned),
+                resource_version: over.map(|(version, _)| version.to_owned()),
+                // Without it the API server would make a Lease anew that was deleted.
+                uid: over.map(|(_, uid)| uid.to_owned()),
                 labels: Some(labels.map(|(key, to)| (key.into(), to.into())).into()),
                 annotations: Some(notes.map(|(key, to)| (key.into(), to)).into()),
                 owner_references: Some(vec![owner]),
@@ -104,6 +106,12 @@ impl LeaseStore {
     }
 }
 
+/// A version of a Lease, and which Lease it is of.
+fn version(lease: &Lease) -> String {
+    let version = lease.resource_version().unwrap_or_default();
+    format!("{version}/{}", lease.uid().unwrap_or_default())
+}
+
 #[async_trait]
 impl Store for LeaseStore {
     async fn look(&self) -> Result<Seen, ClaimError> {
@@ -117,13 +125,14 @@ impl Store for LeaseStore {
         record: &Record,
         held: bool,
     ) -> Result<String, ClaimError> {
+        let over = over.and_then(|over| over.split_once('/'));
         let lease = self.written(over, record, held);
         let (name, params) = (self.name(), PostParams::default());
         let written = match over {
             None => call(self.leases.create(&params, &lease)).await?,
             Some(_) => call(self.leases.replace(&name, &params, &lease)).await?,
         };
-        Ok(written.resource_version().unwrap_or_default())
+        Ok(version(&written))
     }
 }
 

@@ -18,8 +18,9 @@ use crate::{metrics::Metrics, platform::Destination};
 /// Devices that are under way at once: enough for a platform of several nodes, and few beside what
 /// telemetry has under way.
 const AT_ONCE: usize = 16;
-/// So many devices refused and none taken are the template's fault, or that of a right: the rest is spared.
-const HOPELESS: u64 = 8;
+/// So many devices refused, one after the other and none taken, are the template's fault or that of a right:
+/// the rest is spared.
+const HOPELESS: u32 = 8;
 /// Before the hub is asked again after it could not be reached or has throttled.
 const AGAIN: Duration = Duration::from_secs(5);
 /// A continuation that the hub does not take any more is followed by a new query. So often: one that is
@@ -67,7 +68,7 @@ impl Ways {
         match self.pages(asked, progress).await {
             Ok(()) => End {
                 state: State::Completed,
-                message: "every device was looked at".into(),
+                message: completed(progress.borrow().count.failed),
             },
             Err(message) => End {
                 state: State::Failed,
@@ -77,7 +78,7 @@ impl Ways {
     }
 
     async fn pages(&self, asked: &Asked, progress: &watch::Sender<Progress>) -> Result<(), String> {
-        let (mut restarts, mut proven) = (0, false);
+        let (mut restarts, mut doubt) = (0, Doubt::After(0));
         loop {
             let place = progress.borrow().place.clone();
             let from = match place {
@@ -99,7 +100,7 @@ impl Ways {
                 Err(error) => return Err(format!("looking for the hub's devices: {error}")),
             };
             let mut tally = Tally::new(&self.metrics);
-            let done = self.things(page.items, asked, &mut proven, &mut tally);
+            let done = self.things(page.items, asked, &mut doubt, &mut tally);
             let done = done.await;
             progress.send_modify(|now| {
                 now.count.add(tally.count);
@@ -130,12 +131,12 @@ impl Ways {
         }
     }
 
-    /// Makes the Things of a page. Until one is `proven` to work, one after the other.
+    /// Makes the Things of a page: while in doubt one after the other.
     async fn things(
         &self,
         devices: Vec<String>,
         asked: &Asked,
-        proven: &mut bool,
+        doubt: &mut Doubt,
         tally: &mut Tally<'_>,
     ) -> Result<(), String> {
         let maker = Maker {
@@ -146,17 +147,24 @@ impl Ways {
         let named = |device: &String| match ThingName::new(device.as_str()) {
             Ok(_) => true,
             Err(error) => {
-                tally.metrics.imported("failed");
-                tally.count.refuse(device, &format!("the name {error}"));
+                tally.refuse(device, &format!("the name {error}"));
                 false
             }
         };
         let devices: Vec<String> = devices.into_iter().filter(named).collect();
         let mut rest = devices.into_iter();
-        while !*proven && let Some(device) = rest.next() {
+        while let Doubt::After(refused) = *doubt
+            && let Some(device) = rest.next()
+        {
             let (device, creation) = maker.create(device).await;
             let (device, made) = maker.finish(device, creation).await;
-            *proven = tally.take(&device, made, asked)?;
+            *doubt = match tally.take(&device, made) {
+                Ok(()) => Doubt::None,
+                Err(reason) if refused + 1 >= HOPELESS => {
+                    return Err(hopeless(&asked.template, &reason));
+                }
+                Err(_) => Doubt::After(refused + 1),
+            };
         }
         // All are made before the first is enabled: by then nodes other than its own know it as well.
         let creations = stream::iter(rest)
@@ -166,19 +174,32 @@ impl Ways {
         let mut finished = stream::iter(creations)
             .map(|(device, creation)| maker.finish(device, creation).boxed())
             .buffer_unordered(AT_ONCE);
+        let mut refused = false;
         while let Some((device, made)) = finished.next().await {
-            tally.take(&device, made, asked)?;
+            refused |= tally.take(&device, made).is_err();
+        }
+        if refused && !tally.taken {
+            *doubt = Doubt::After(0);
         }
         Ok(())
     }
+}
+
+/// Whether Things can be made at all. Until that is known, devices are tried one by one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Doubt {
+    /// They can.
+    None,
+    /// So many devices were refused in a row, and none taken.
+    After(u32),
 }
 
 /// Counts what becomes of a page.
 struct Tally<'a> {
     metrics: &'a Metrics,
     count: Count,
-    /// What the platform has refused.
-    refusals: u64,
+    /// Some have a Thing.
+    taken: bool,
 }
 
 impl<'a> Tally<'a> {
@@ -186,43 +207,46 @@ impl<'a> Tally<'a> {
         Self {
             metrics,
             count: Count::default(),
-            refusals: 0,
+            taken: false,
         }
     }
 
-    /// Counts a device; gives whether the platform has taken it.
-    ///
-    /// # Errors
-    /// If it takes none at all: why.
-    fn take(&mut self, device: &str, made: Made, asked: &Asked) -> Result<bool, String> {
+    /// Counts a device; gives why it was refused, if it was.
+    fn take(&mut self, device: &str, made: Made) -> Result<(), String> {
         match made {
             Made::Created => {
                 self.count.created += 1;
                 self.metrics.imported("created");
-                Ok(true)
             }
             Made::Existing => {
                 self.count.existing += 1;
                 self.metrics.imported("existing");
-                Ok(true)
             }
             Made::Refused(reason) => {
-                self.metrics.imported("failed");
-                self.count.refuse(device, &reason);
-                self.refusals += 1;
-                let taken = self.count.created + self.count.existing;
-                if taken == 0 && self.refusals >= HOPELESS {
-                    return Err(hopeless(&asked.template, &reason));
-                }
-                Ok(false)
+                self.refuse(device, &reason);
+                return Err(reason);
             }
         }
+        self.taken = true;
+        Ok(())
+    }
+
+    fn refuse(&mut self, device: &str, reason: &str) {
+        self.count.refuse(device, reason);
+        self.metrics.imported("failed");
+    }
+}
+
+fn completed(failed: u64) -> String {
+    match failed {
+        0 => "every device has a Thing".into(),
+        failed => format!("{failed} devices have no Thing; context names the first"),
     }
 }
 
 fn hopeless(template: &str, reason: &str) -> String {
     format!(
-        "ThingWorx has taken none of {HOPELESS} devices; it answers {reason}; see that there is a Thing \
+        "ThingWorx has refused {HOPELESS} devices in a row; it answers {reason}; see that there is a Thing \
          Template {template} with the property gatewayThing, and let the connector's user read it at \
          design time, run EntityServices.CreateThing and all services of its Things, and write their \
          properties"

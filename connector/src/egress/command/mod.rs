@@ -134,7 +134,7 @@ pub struct OwnNames {
 }
 
 impl OwnNames {
-    fn contains(&self, name: &str) -> bool {
+    pub(super) fn contains(&self, name: &str) -> bool {
         name == self.member.as_str() || name == self.hub.as_str() || name == HUB
     }
 }
