@@ -43,11 +43,7 @@ def begin(bench: Bench, **inputs: str) -> str:
 
 
 def ended(bench: Bench, made: str, seconds: float = 120) -> dict:
-    """The event of an import: the last, since whoever goes on after another may tell it again."""
-    def events() -> list[dict]:
-        rows = [one["data"]["rows"][0] for one in bench.thingworx.events() if one["event"] == "AzureThingImportStatusEvent"]
-        return [row for row in rows if row["importId"] == made]
-    return eventually("the import ends", events, seconds)[-1]
+    return eventually("the import ends", lambda: bench.thingworx.import_ended(made), seconds)
 
 
 def ready_things(bench: Bench, template: str) -> int:

@@ -131,6 +131,11 @@ class Thingworx:
     def events(self) -> list[dict]:
         return self._log("events", 0)[0]
 
+    def import_ended(self, made: str) -> dict | None:
+        """What was told of an import's end: the last, since whoever goes on after another may tell it again."""
+        rows = [one["data"]["rows"][0] for one in self.events() if one["event"] == "AzureThingImportStatusEvent"]
+        return next((row for row in reversed(rows) if row["importId"] == made), None)
+
     def endpoints(self) -> list[dict]:
         return self._json("GET", "/standin/endpoints")
 
