@@ -51,8 +51,8 @@ const LOOK: Duration = Duration::from_secs(5);
 const TELL: Duration = Duration::from_secs(10);
 /// Tries to begin; more would mean that others begin and end imports faster than one can be stored.
 const TRIES: u32 = 3;
-/// Tries to store an end, and to fire the event, with a pause between them. If all fail, the last page is
-/// done again.
+/// Tries to store an end, with a pause between them. If all fail, the event is fired again. The pause is also
+/// that before the event is, if no node has answered.
 const ENDING: (u32, Duration) = (5, Duration::from_secs(2));
 
 /// The imports of a connector, as one member sees them. Cheap to clone.
@@ -225,21 +225,20 @@ impl Held<'_> {
         let end = ways.walk(&self.record.asked, &self.progress).await;
         let count = self.progress.borrow().count.clone();
         let request = event::request(&self.record, &count, &end);
-        for _ in 0..ENDING.0 {
+        loop {
+            ways.platform.wait_writable().await;
             match ways.platform.ask(Kind::Read, &request).await.outcome {
-                Ok(_) => break,
+                Ok(_) => return end,
                 Err(error @ (Unwritten::Refused { .. } | Unwritten::TooLarge(_))) => {
                     tracing::warn!(import = self.record.id, %error, "ThingWorx did not take the event");
-                    break;
+                    return end;
                 }
                 Err(error) => {
                     tracing::debug!(%error, "the event of an import waits");
                     sleep(ENDING.1).await;
                 }
             }
-            ways.platform.wait_writable().await;
         }
-        end
     }
 
     /// Stores how far it has come, again and again; ends when the import is ours no more. While the store
@@ -255,7 +254,7 @@ impl Held<'_> {
                 Ok(()) => {}
                 Err(ClaimError::Lost) => return,
                 Err(error) => {
-                    tracing::debug!(import, %error, "the import's progress is not stored")
+                    tracing::debug!(import, %error, "the import's progress is not stored");
                 }
             }
             if told.elapsed() >= TELL {

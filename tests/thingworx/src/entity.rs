@@ -106,3 +106,72 @@ pub(crate) fn route(
     model.put(name, thing);
     Some(Ok(Response::ok()))
 }
+
+#[cfg(test)]
+mod tests {
+    use alwayson::{BaseType, EntityType};
+
+    use super::*;
+    use crate::{ClusterSettings, Fault, execute::execute};
+
+    fn create(name: &str, template: &str) -> Request {
+        let params = InfoTable::one_row([
+            ("name", Value::string(name)),
+            (
+                "thingTemplateName",
+                Value::Text(BaseType::ThingTemplateName, template.into()),
+            ),
+        ]);
+        Request {
+            entity_type: EntityType::RESOURCES,
+            ..Request::call("EntityServices", "CreateThing", Some(params))
+        }
+    }
+
+    #[test]
+    fn a_thing_is_made_once_of_a_template_that_exists_and_does_nothing_until_it_is_enabled() {
+        let cluster = Arc::new(Cluster::new(1, ClusterSettings::default()));
+        let ask = |request: &Request| {
+            let response = execute(&cluster, 0, 1, request);
+            response
+                .is_error()
+                .then(|| response.error_text().unwrap_or_default())
+        };
+        let refused = |request: &Request, words: &str| {
+            let reason = ask(request).unwrap();
+            assert!(reason.contains(words), "{reason}");
+        };
+        let gateway = || {
+            let hub = Value::Text(BaseType::ThingName, "Hub".into());
+            Request::write("pump", "gatewayThing", hub)
+        };
+        refused(
+            &create("pump", "Pump"),
+            "ThingTemplate [Pump] does not exist",
+        );
+        lock(&cluster.model).derive("Pump");
+        let forbid = |on| Fault::Forbid {
+            service: "CreateThing".into(),
+            on,
+        };
+        cluster.fault(&forbid(true));
+        refused(&create("pump", "Pump"), "Not authorized");
+        cluster.fault(&forbid(false));
+        assert_eq!(ask(&create("pump", "Pump")), None);
+        refused(&create("pump", "Pump"), "already exists");
+
+        refused(&gateway(), "not enabled");
+        refused(&Request::call("pump", "RestartThing", None), "not enabled");
+        assert_eq!(ask(&Request::call("pump", "EnableThing", None)), None);
+        assert_eq!(ask(&Request::call("pump", "RestartThing", None)), None);
+        assert_eq!(ask(&gateway()), None);
+        let read = execute(&cluster, 0, 1, &Request::read("pump", "gatewayThing"));
+        let value = read.content.unwrap().get(0, "gatewayThing");
+        assert_eq!(value, Some(Value::string("Hub")));
+        let census = lock(&cluster.model).census();
+        let pump = census.keys().find(|alike| alike.template == "Pump");
+        let pump = pump.unwrap();
+        assert!(pump.enabled);
+        assert_eq!(pump.gateway_thing.as_deref(), Some("Hub"));
+    }
+}
