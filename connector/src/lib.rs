@@ -6,6 +6,7 @@ pub mod args;
 pub mod claim;
 pub mod egress;
 pub mod identity;
+pub mod import;
 pub mod ingress;
 pub mod log;
 pub mod member;

@@ -70,6 +70,8 @@ pub struct Metrics {
     pub in_flight: IntGauge,
     /// Messages that did not reach their device, by what became of them.
     pub feedback: IntCounterVec,
+    /// Devices of imports, by what came of them.
+    import_things: IntCounterVec,
 }
 
 /// One for each outcome, since every write is observed.
@@ -238,6 +240,11 @@ impl Metrics {
                 "Messages that did not reach their device, by the hub's feedback",
                 &["status"],
             )?,
+            import_things: counters(
+                "import_things_total",
+                "Devices that were imported: their Thing was created, was there already, or could not be made",
+                &["outcome"],
+            )?,
             registry,
         })
     }
@@ -296,6 +303,11 @@ impl Metrics {
     /// A partition was `taken`, `handed_over` or `lost`.
     pub fn moved(&self, kind: &str) {
         self.moves.with_label_values(&[kind]).inc();
+    }
+
+    /// The Thing of a device was `created`, was `existing`, or the import has `failed` to make it.
+    pub fn imported(&self, outcome: &str) {
+        self.import_things.with_label_values(&[outcome]).inc();
     }
 
     /// A process of the mapping has ended: for lack of `time` or `memory`, by a `fault`, or `unclear`.

@@ -25,8 +25,9 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     admin,
     args::Args,
-    egress::{Devices, Edge, Feedback, Mark, OwnNames, Requests, Server},
+    egress::{Devices, Edge, Feedback, Mark, Newcomers, OwnNames, Requests, Server},
     identity::Identity,
+    import::{self, Imports},
     ingress::{DeadLetters, Ingress, Memory, Passes, Shapes, Shelf, mapping::Mapping},
     log::Logs,
     member::MemberLease,
@@ -259,18 +260,32 @@ impl Parts {
         );
         let (in_flight, busy) = watch::channel(0);
         let twins = Arc::new(hub.ways.rest.clone());
+        let own = OwnNames {
+            member: member.clone(),
+            hub: settings.hub_thing_name.clone(),
+        };
         let edge = Edge {
-            own: OwnNames {
-                member: member.clone(),
-                hub: settings.hub_thing_name.clone(),
-            },
+            own: own.clone(),
             metrics: metrics.clone(),
             reporter: reporter.clone(),
             logs: logs.clone(),
         };
+        let imports = Imports::new(store.imports(&member), member.clone(), stopping.clone());
+        let ways = import::Ways {
+            devices: Arc::new(hub.clone()),
+            platform: Arc::new(platform.clone()),
+            hub: settings.hub_thing_name.clone(),
+            metrics: metrics.clone(),
+        };
         let server = Server {
+            newcomers: settings
+                .iot_hub
+                .commands
+                .create_devices
+                .then(|| Newcomers::start(hub.clone(), own)),
             hub,
             edge: Arc::new(edge),
+            imports: imports.clone(),
             platform_timeout: Duration::from_secs(
                 settings.thingworx.platform_request_timeout_seconds.into(),
             ),
@@ -338,7 +353,13 @@ impl Parts {
                 stop_reading.cancel();
                 serve_out(busy).await;
             };
-            tokio::join!(reading, drain);
+            let importing = async {
+                // Whoever does not offer the service leaves what others are asked to them.
+                if settings.thingworx.device_services {
+                    imports.run(ways).await;
+                }
+            };
+            tokio::join!(reading, drain, importing);
         }
         drop(letters);
         if let Some(post) = post {

@@ -75,6 +75,27 @@ def test_a_container_killed_and_restarted_takes_its_claims_again(running: Stack,
     stream.end(most)
 
 
+def test_an_import_whose_pod_is_killed_goes_on_elsewhere_and_leaves_no_device_out(running: Stack, fleet: Fleet):
+    count, things = 3000, lambda: [row for row in running.thingworx.census() if row["template"] == "AzureIotThing"]
+    for first in range(0, count, 500):
+        running.hub.register([f"import-{number:04}" for number in range(first, first + 500)])
+    had = sum(row["count"] for row in things())
+    condition = "deviceId >= 'import-' AND deviceId < 'import-x'"
+    begin = lambda: running.thingworx.service("ImportAzureIotDevices", queryCondition=condition)  # noqa: E731
+    made = eventually("an import is begun", lambda: (answer := begin()).ok and answer.body, 60)
+    eventually("the second page is begun", lambda: sum(row["count"] for row in things()) > had + 1000, 60)
+    lease = get("lease", f"{running.CONNECTOR}-connector-import", running.namespace)
+    holder = lease["spec"]["holderIdentity"]
+    pod = next(pod for pod in running.ready_pods() if f"-{pod['metadata']['name']}-" in holder)
+    machine.kill(pod)
+    begun = time.monotonic()
+    event = eventually("the import ends", lambda: running.thingworx.import_ended(made), 120)
+    told(f"ended {time.monotonic() - begun:.1f} s after the kill; {event['created']} made, {event['existing']} met again")
+    assert event["status"] == "completed" and event["created"] + event["existing"] == count, event
+    ready = sum(row["count"] for row in things() if row["enabled"] and row["gatewayThing"] == running.HUB_THING)
+    assert ready == sum(row["count"] for row in things()) == had + count, things()
+
+
 def test_a_pod_force_deleted(running: Stack, fleet: Fleet):
     stream = Stream(running.thingworx, fleet)
     exposure = Exposure(running, reader(running))

@@ -136,6 +136,17 @@ def test_devices_are_made_shown_and_removed_and_neither_twice_is_an_error(bench:
     assert "made" not in bench.thingworx.things(), "a Thing is another matter"
 
 
+def test_a_thing_that_comes_up_without_a_device_gets_one(bench: Bench, ready: Fleet):
+    # The platform's own call, made by hand.
+    made = thing() | {"services": {"NotifyPropertyUpdate": {}, "SynchronizeModelState": {}}}
+    bench.thingworx.define({"newcomer": made, "other": made | {"identifier": "SN-7"}})
+    assert bench.thingworx.call("newcomer", "NotifyPropertyUpdate").ok
+    assert bench.thingworx.call("other", "SynchronizeModelState").ok
+    for device in ("newcomer", "SN-7"):
+        eventually(f"the hub has {device}",
+                   lambda: bench.thingworx.service("DescribeAzureIotDevice", thingName=device).ok, 20)
+
+
 def test_jobs_change_twins_and_call_methods_and_tell_of_each_device(bench: Bench, ready: Fleet):
     service = bench.thingworx.service
     state = lambda job: service("AzureIotDeviceJobGetJob", jobId=job).rows[0]  # noqa: E731

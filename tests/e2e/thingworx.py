@@ -55,6 +55,14 @@ class Thingworx:
     def things(self) -> list[str]:
         return self._json("GET", "/standin/things")
 
+    def derive(self, template: str) -> None:
+        """Makes a template of `AzureIotThing`."""
+        self._json("PUT", f"/standin/templates/{template}")
+
+    def census(self) -> list[dict]:
+        """How many Things there are of each template, enabled or not, and of each gateway."""
+        return self._json("GET", "/standin/census")
+
     def value(self, thing: str, name: str):
         return self.thing(thing)["values"].get(name)
 
@@ -122,6 +130,11 @@ class Thingworx:
 
     def events(self) -> list[dict]:
         return self._log("events", 0)[0]
+
+    def import_ended(self, made: str) -> dict | None:
+        """What was told of an import's end: the last, since whoever goes on after another may tell it again."""
+        rows = [one["data"]["rows"][0] for one in self.events() if one["event"] == "AzureThingImportStatusEvent"]
+        return next((row for row in reversed(rows) if row["importId"] == made), None)
 
     def endpoints(self) -> list[dict]:
         return self._json("GET", "/standin/endpoints")

@@ -14,6 +14,6 @@ pub const SETTINGS_DIGEST: &str = "iot-connectors.dev/settings-digest";
 pub const SECRET_DIGEST: &str = "iot-connectors.dev/secret-digest";
 /// On every applied child: hash of what was applied, so that an unchanged child is not written.
 pub const APPLIED_HASH: &str = "iot-connectors.dev/applied-hash";
-/// On the Leases of members and claims: uid of the custom resource they belong to. A resource that was
+/// On the Leases of members, claims and imports: uid of the custom resource they belong to. A resource that was
 /// deleted and created again under its old name is another one.
 pub const CONNECTOR_UID: &str = "iot-connectors.dev/connector-uid";

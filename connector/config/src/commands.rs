@@ -33,7 +33,8 @@ pub struct Commands {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 5, max = 300))]
     pub method_response_timeout_seconds: Option<u16>,
-    /// Create a device in the hub when ThingWorx asks for it with `CreateAzureIotDevice`. Default: true.
+    /// Create a device in the hub when ThingWorx asks for it with `CreateAzureIotDevice`, and when a Thing of this
+    /// hub comes up whose device is missing there. Default: true.
     pub create_devices: bool,
 }
 

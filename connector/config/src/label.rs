@@ -1,11 +1,13 @@
 //! Labels on the objects that operator and connector share.
 
-/// Which kind of object a Lease is: see [`COMPONENT_MEMBER`] and [`COMPONENT_CLAIM`].
+/// Which kind of object a Lease is: see [`COMPONENT_MEMBER`], [`COMPONENT_CLAIM`] and [`COMPONENT_IMPORT`].
 pub const COMPONENT: &str = "app.kubernetes.io/component";
 /// Value of [`COMPONENT`] on the Lease of a member (one incarnation of a pod).
 pub const COMPONENT_MEMBER: &str = "member";
 /// Value of [`COMPONENT`] on the Lease that is the claim on a partition and its checkpoint.
 pub const COMPONENT_CLAIM: &str = "claim";
+/// Value of [`COMPONENT`] on the Lease that keeps the import of devices.
+pub const COMPONENT_IMPORT: &str = "import";
 /// Value of [`COMPONENT`] on everything else that belongs to a connector.
 pub const COMPONENT_CONNECTOR: &str = "connector";
 /// The product; the same on every object that this project makes.

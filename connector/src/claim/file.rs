@@ -74,11 +74,17 @@ impl FileStore {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Marks::new(),
             Err(error) => return Err(io(error)),
         };
-        write(path, &marks).map_err(io)?;
+        write_whole(path, &marks).map_err(io)?;
         Ok(Self {
             path: Arc::new(path.to_owned()),
             marks: Arc::new(Mutex::new(marks)),
         })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Whether there are checkpoints of the same consumer group at another endpoint.
@@ -115,9 +121,9 @@ fn key(source: &SourceIdentity) -> String {
 }
 
 /// Replaces the file as a whole, so that a crash leaves the old or the new one.
-fn write(path: &Path, marks: &Marks) -> std::io::Result<()> {
+pub(crate) fn write_whole(path: &Path, content: &impl Serialize) -> std::io::Result<()> {
     let next = path.with_extension("next");
-    fs::write(&next, serde_json::to_vec_pretty(marks)?)?;
+    fs::write(&next, serde_json::to_vec_pretty(content)?)?;
     fs::File::open(&next)?.sync_all()?;
     fs::rename(&next, path)
 }
@@ -181,7 +187,7 @@ impl Claim for FileClaim {
         let written = tokio::task::spawn_blocking(move || {
             let mut marks = store.marks.lock().unwrap_or_else(PoisonError::into_inner);
             marks.entry(source).or_default().insert(partition, stored);
-            write(&store.path, &marks)
+            write_whole(&store.path, &*marks)
         });
         match written.await {
             Ok(Ok(())) => Ok(()),

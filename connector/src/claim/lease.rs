@@ -313,7 +313,10 @@ fn claim_labels(connector: &str) -> impl Iterator<Item = (String, String)> {
     .into_iter()
 }
 
-async fn call<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, ClaimError> {
+/// One call to the API server.
+pub(crate) async fn call<T>(
+    request: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, ClaimError> {
     match timeout(CALL, request).await {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => {
@@ -440,4 +443,4 @@ impl Claim for LeaseClaim {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

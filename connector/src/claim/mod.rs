@@ -23,9 +23,14 @@ use crate::ingress::Mark;
 
 pub use begin::begun;
 pub use blob::BlobStore;
+pub(crate) use file::write_whole;
 pub use file::{FileStore, FileStoreError};
 pub use keeper::{Keeper, Lags};
 pub use lease::Claims;
+pub(crate) use lease::call;
+#[cfg(test)]
+pub(crate) use lease::tests::api as lease_api;
+pub(crate) use observe::Observer;
 pub use solo::{SoloClaim, read_all};
 
 /// Why a claim could not be written.

@@ -10,13 +10,17 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 
 use super::{
-    command::{Command, command},
+    command::{Command, Refusal, command},
     device::Devices,
     edge::Edge,
-    operation::Hub,
+    newcomer::Newcomers,
+    operation::{Done, Failure, Hub},
     outcome::Outcome,
 };
-use crate::metrics::Metrics;
+use crate::{
+    import::{Asked, Imports},
+    metrics::Metrics,
+};
 
 /// Requests that wait to be looked at; beyond it the connection answers "unavailable" at once.
 const QUEUE: usize = 1024;
@@ -54,6 +58,10 @@ pub struct Server {
     pub hub: Hub,
     /// Answers what concerns the connector itself.
     pub edge: Arc<Edge>,
+    /// Makes devices of Things that are new, if it is to.
+    pub newcomers: Option<Newcomers>,
+    /// Begins imports.
+    pub imports: Imports,
     /// How long the platform waits for an answer.
     pub platform_timeout: Duration,
     /// What is counted.
@@ -100,9 +108,14 @@ impl Server {
         let (kind, outcome) = match command(&incoming.request, &self.edge.own) {
             Err(refusal) => ("none", Outcome::from(refusal)),
             Ok(Command::Edge(service)) => {
-                let response = self.edge.answer(service, &incoming.request.entity);
+                let entity = &incoming.request.entity;
+                if let Some(newcomers) = &self.newcomers {
+                    newcomers.called(&service, entity);
+                }
+                let response = self.edge.answer(service, entity);
                 ("edge", Outcome::done(response))
             }
+            Ok(Command::Import(asked)) => ("import", self.import(asked).await),
             Ok(command) => (command.kind(), self.carry_out(command, deadline).await),
         };
         self.count(kind, outcome.label);
@@ -117,6 +130,17 @@ impl Server {
         let outcome = self.hub.carry_out(command, deadline).await;
         drop(place);
         outcome.into()
+    }
+
+    async fn import(&self, asked: Asked) -> Outcome {
+        let begun = self.imports.begin(asked).await;
+        let begun = begun.map(Done::Text).map_err(|error| {
+            Failure::Refused(Refusal {
+                status: Status::SERVICE_UNAVAILABLE,
+                reason: format!("the import cannot be stored: {error}"),
+            })
+        });
+        begun.into()
     }
 
     fn count(&self, kind: &str, outcome: &str) {

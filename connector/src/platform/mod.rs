@@ -25,7 +25,7 @@ use health::{Health, Verdict};
 pub use bind::Binder;
 pub use nodes::{NodesSettings, start as start_nodes};
 pub use routing_group::{Unresolved, resolve as resolve_routing_group};
-pub use services::{HUB, offer as offer_services};
+pub use services::{HUB, entity_service, offer as offer_services};
 
 /// A node's answer to a write is worth waiting for this long; beyond it another node is tried.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(4);

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use alwayson::{Characteristic, EntityType, InfoTable, Method, Request, Value};
+use alwayson::{EntityType, InfoTable, Request, Value};
 use connector_config::{MemberReport, ReportClass};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +19,14 @@ const SHAPE: &str = "AzureIotHubAdapterServices";
 const AGAIN: Duration = Duration::from_secs(60);
 /// No node is there, or the platform is ill.
 const SOON: Duration = Duration::from_secs(5);
+
+/// A call of a service that makes or changes what the platform consists of.
+pub fn entity_service(service: &str, params: InfoTable) -> Request {
+    Request {
+        entity_type: EntityType::RESOURCES,
+        ..Request::call("EntityServices", service, Some(params))
+    }
+}
 
 /// Adds the shape, and tries again until it is there. Everything else works without.
 pub async fn offer(platform: Platform, reporter: Reporter, end: CancellationToken) {
@@ -46,18 +54,11 @@ pub async fn offer(platform: Platform, reporter: Reporter, end: CancellationToke
 }
 
 fn request() -> Request {
-    Request {
-        method: Method::Post,
-        entity_type: EntityType::RESOURCES,
-        entity: "EntityServices".into(),
-        characteristic: Characteristic::SERVICES,
-        target: "AddShapeToThing".into(),
-        params: Some(InfoTable::one_row([
-            ("name", Value::string(HUB)),
-            ("thingShapeName", Value::string(SHAPE)),
-        ])),
-        ..Request::call(HUB, "AddShapeToThing", None)
-    }
+    let params = InfoTable::one_row([
+        ("name", Value::string(HUB)),
+        ("thingShapeName", Value::string(SHAPE)),
+    ]);
+    entity_service("AddShapeToThing", params)
 }
 
 fn trouble(reason: &str) -> Trouble {

@@ -1,5 +1,7 @@
 //! Where claims and checkpoints are kept.
 
+use std::{path::PathBuf, sync::Arc};
+
 use connector_config::{Checkpoints, DeadLetter, File, IotHub, KubernetesStore};
 use iothub::HubConnectionString;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -8,7 +10,8 @@ use kube::Api;
 use super::{RunError, hub};
 use crate::{
     claim::{BlobStore, FileStore},
-    identity::Identity,
+    identity::{Identity, MemberId},
+    import::{self, LeaseStore, LocalStore},
     ingress::{BlobShelf, FileShelf, Shelf},
     report::Reporter,
     storage::Container,
@@ -70,6 +73,26 @@ impl Store {
                     blobs: Some(blobs),
                 })
             }
+        }
+    }
+}
+
+impl Store {
+    /// Where the import of devices is kept: with the claims.
+    pub(super) fn imports(&self, member: &MemberId) -> Arc<dyn import::Store> {
+        let local = |path: Option<PathBuf>| Arc::new(LocalStore::open(path, member.clone()));
+        match &self.claims {
+            ClaimStore::Kubernetes(cluster) => {
+                let Cluster { leases, store } = &**cluster;
+                Arc::new(LeaseStore::new(
+                    leases.clone(),
+                    store.clone(),
+                    member.clone(),
+                ))
+            }
+            ClaimStore::File(store) => local(Some(store.path().with_extension("import.json"))),
+            // Nothing of this process is kept on its own disk.
+            ClaimStore::Solo => local(None),
         }
     }
 }

@@ -12,7 +12,7 @@ pub(super) fn render(owner: &Owner) -> Role {
             PolicyRule {
                 api_groups: Some(list(&["coordination.k8s.io"])),
                 resources: Some(list(&["leases"])),
-                // Members and claims: made, renewed, taken over, handed over, removed. The names are
+                // Members, claims and imports: made, renewed, taken over, handed over, removed. The names are
                 // not known beforehand; the chart's admission policy limits writes to Leases of this
                 // connector.
                 verbs: list(&[

@@ -79,6 +79,8 @@ pub struct Cluster {
     pub(crate) rng: Mutex<StdRng>,
     pub(crate) policy: Mutex<Policy>,
     pub(crate) failing: Mutex<BTreeSet<String>>,
+    /// Services that edges may not call.
+    pub(crate) forbidden: Mutex<BTreeSet<String>>,
     pub(crate) logins: Mutex<Vec<Login>>,
     pub(crate) served: Mutex<BTreeMap<String, u64>>,
     pub(crate) nodes: Vec<NodeShared>,
@@ -138,6 +140,7 @@ impl Cluster {
             rng: Mutex::new(StdRng::seed_from_u64(settings.seed)),
             policy: Mutex::new(settings.policy),
             failing: Mutex::default(),
+            forbidden: Mutex::default(),
             logins: Mutex::default(),
             served: Mutex::default(),
             nodes: (0..nodes).map(|_| node()).collect(),
@@ -341,12 +344,17 @@ impl Cluster {
 
     /// Switches a fault on or off.
     pub fn fault(&self, fault: &Fault) {
-        if let Fault::FailThing { thing, on } = fault {
-            let mut failing = lock(&self.failing);
-            if *on {
-                failing.insert(thing.clone())
+        let switched = match fault {
+            Fault::FailThing { thing, on } => Some((&self.failing, thing, *on)),
+            Fault::Forbid { service, on } => Some((&self.forbidden, service, *on)),
+            _ => None,
+        };
+        if let Some((set, name, on)) = switched {
+            let mut set = lock(set);
+            if on {
+                set.insert(name.clone())
             } else {
-                failing.remove(thing)
+                set.remove(name)
             };
         }
         for node in &self.nodes[fault.nodes(self.nodes.len())] {
@@ -365,7 +373,10 @@ impl Cluster {
                 Fault::Delay { ms, .. } => now.delay = Duration::from_millis(*ms),
                 Fault::LoseAnswers { on, .. } => now.lose_answers = *on,
                 Fault::FailAll { on, .. } => now.fail_all = *on,
-                Fault::Reset { .. } | Fault::EndSessions { .. } | Fault::FailThing { .. } => {}
+                Fault::Reset { .. }
+                | Fault::EndSessions { .. }
+                | Fault::FailThing { .. }
+                | Fault::Forbid { .. } => {}
             });
             if matches!(fault, Fault::Reset { .. } | Fault::Leave { .. }) {
                 // Nobody listening means that there is no connection to reset.

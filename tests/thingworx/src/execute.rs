@@ -14,6 +14,7 @@ use serde_json::Value as Json;
 use crate::{
     bind::EndpointId,
     cluster::{Cluster, lock, now_ms},
+    entity,
     log::{EventEntry, ValueEntry},
     model::{Model, Thing},
 };
@@ -35,6 +36,11 @@ pub(crate) fn execute(
         || lock(&cluster.failing).contains(&request.entity);
     let done = if failing {
         Err("an internal error occurred".to_owned())
+    } else if lock(&cluster.forbidden).contains(name) {
+        let entity = &request.entity;
+        Err(format!(
+            "Not authorized for ServiceInvoke on {name} in {entity}"
+        ))
     } else {
         let sender = lock(&cluster.nodes[node].endpoints)
             .get(&endpoint)
@@ -76,7 +82,7 @@ struct Call<'a> {
 impl Call<'_> {
     fn run(&self, request: &Request) -> Done {
         if request.entity_type == EntityType::RESOURCES && request.entity == "EntityServices" {
-            return self.entity_services(request);
+            return entity::services(self.cluster, request);
         }
         if request.entity_type != EntityType::THINGS {
             return Err(format!("[{}] does not exist", request.entity));
@@ -86,6 +92,13 @@ impl Call<'_> {
             return Err(format!("Thing [{}] does not exist", request.entity));
         };
         let (name, thing) = (name.to_owned(), Arc::clone(thing));
+        let service = match request.characteristic {
+            Characteristic::SERVICES => request.target.as_str(),
+            _ => "",
+        };
+        if let Some(done) = entity::life(&mut model, &name, &thing, service) {
+            return done;
+        }
         match (request.method, request.characteristic) {
             (Method::Post, Characteristic::EVENTS) => {
                 drop(model);
@@ -97,10 +110,16 @@ impl Call<'_> {
                 self.service(&mut model, &name, &thing, request)
             }
             (Method::Get, Characteristic::PROPERTIES) => {
-                read(&model, &name, &thing, &request.target)
+                match entity::gateway(&model, &thing, &request.target) {
+                    Some(response) => Ok(response),
+                    None => read(&model, &name, &thing, &request.target),
+                }
             }
             (Method::Put, Characteristic::PROPERTIES) => {
                 let params = request.params.as_ref().ok_or("no value is given")?;
+                if let Some(done) = entity::route(&mut model, &name, &thing, params) {
+                    return done;
+                }
                 let row = params.rows().next().ok_or("no value is given")?;
                 for (field, value) in params.fields().zip(row) {
                     let write = Write {
@@ -225,35 +244,6 @@ impl Call<'_> {
         }
         model.set(name, &property, value);
         Ok(())
-    }
-
-    fn entity_services(&self, request: &Request) -> Done {
-        let text = |field: &str| {
-            let value = request.params.as_ref()?.get(0, field)?;
-            value.as_text().map(str::to_owned)
-        };
-        let name = text("name").ok_or("no name is given")?;
-        let mut model = lock(&self.cluster.model);
-        match request.target.as_str() {
-            "CreateThing" => {
-                if model.thing(&name).is_some() {
-                    return Err(format!("Thing [{name}] already exists"));
-                }
-                let template = text("thingTemplateName").ok_or("no template is given")?;
-                model.put(&name, Thing::of(&template));
-                Ok(Response::ok())
-            }
-            "DeleteThing" => match model.remove(&name) {
-                Some(_) => Ok(Response::ok()),
-                None => Err(format!("Thing [{name}] does not exist")),
-            },
-            "AddShapeToThing" => {
-                let shape = text("thingShapeName").ok_or("no Thing Shape is given")?;
-                model.add_shape(&name, &shape)?;
-                Ok(Response::ok())
-            }
-            other => Err(format!("Service [{other}] does not exist")),
-        }
     }
 }
 

@@ -66,6 +66,13 @@ pub enum Fault {
         /// Begin or end.
         on: bool,
     },
+    /// Edges may not call this service of any entity: it fails with 0xA0 and says so.
+    Forbid {
+        /// The service.
+        service: String,
+        /// Begin or end.
+        on: bool,
+    },
 }
 
 impl Fault {
@@ -84,7 +91,7 @@ impl Fault {
                 Some(node) => *node..(*node + 1).min(of),
                 None => 0..of,
             },
-            Self::FailThing { .. } => 0..0,
+            Self::FailThing { .. } | Self::Forbid { .. } => 0..0,
         }
     }
 }

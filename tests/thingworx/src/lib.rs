@@ -9,6 +9,7 @@
 pub mod bind;
 mod cluster;
 mod draw;
+mod entity;
 mod execute;
 mod fault;
 mod load;

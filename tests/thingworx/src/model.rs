@@ -1,7 +1,7 @@
 //! The model that all nodes share: Things with properties, remote services and configuration.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -73,6 +73,13 @@ fn adapter_services() -> BTreeMap<String, Service> {
             &[("jobType", "STRING"), ("jobStatus", "STRING")],
         ),
         ("QueryJobResults", JOB),
+        (
+            "ImportAzureIotDevices",
+            &[
+                ("thingTemplate", "THINGTEMPLATENAME"),
+                ("queryCondition", "STRING"),
+            ],
+        ),
     ];
     let service = |(name, inputs): &(&str, &[(&str, &str)])| {
         let inputs = inputs
@@ -118,9 +125,16 @@ pub struct Thing {
     /// What `GetConfiguration` returns: one row, a field for each key.
     #[serde(default)]
     pub configuration: BTreeMap<String, Json>,
+    /// It runs. One that was made by `CreateThing` must be enabled.
+    #[serde(default = "yes")]
+    pub enabled: bool,
     /// Made by a gateway bind; goes with its last binder.
     #[serde(skip)]
     pub ephemeral: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn remote_thing() -> String {
@@ -138,6 +152,7 @@ impl Thing {
             properties: BTreeMap::new(),
             services: BTreeMap::new(),
             configuration: BTreeMap::new(),
+            enabled: true,
             ephemeral: false,
         }
     }
@@ -227,6 +242,20 @@ pub struct Model {
     things: HashMap<String, Arc<Thing>>,
     /// Thing → property → value.
     values: HashMap<String, HashMap<String, Value>>,
+    /// Templates that a user has derived of `AzureIotThing`.
+    derived: BTreeSet<String>,
+}
+
+/// Things that are alike, and how many there are.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Alike {
+    /// Their template.
+    pub template: String,
+    /// They run.
+    pub enabled: bool,
+    /// Their gateway.
+    pub gateway_thing: Option<String>,
 }
 
 impl Model {
@@ -250,6 +279,38 @@ impl Model {
         let found = found.ok_or_else(|| format!("Thing [{thing}] does not exist"))?;
         Arc::make_mut(found).services.extend(adapter_services());
         Ok(())
+    }
+
+    /// Derives a template of `AzureIotThing`.
+    pub fn derive(&mut self, template: &str) {
+        self.derived.insert(template.to_owned());
+    }
+
+    /// There is such a template.
+    #[must_use]
+    pub fn has_template(&self, name: &str) -> bool {
+        is_gateway_template(name).is_some() || self.derived.contains(name)
+    }
+
+    /// Things of the template have the shape `RoutedEgress`.
+    #[must_use]
+    pub fn is_routed(&self, template: &str) -> bool {
+        template == "AzureIotThing" || self.derived.contains(template)
+    }
+
+    /// How many Things of each kind there are.
+    #[must_use]
+    pub fn census(&self) -> BTreeMap<Alike, usize> {
+        let mut census = BTreeMap::new();
+        for thing in self.things.values() {
+            let alike = Alike {
+                template: thing.template.clone(),
+                enabled: thing.enabled,
+                gateway_thing: thing.gateway_thing.clone(),
+            };
+            *census.entry(alike).or_default() += 1;
+        }
+        census
     }
 
     /// Defines a Thing, or defines it again; its values stay where the properties do.

@@ -49,6 +49,8 @@ pub(crate) fn router(cluster: Shared) -> Router {
         .route("/standin/things", get(things).put(define_many))
         .route("/standin/generate", post(generate))
         .route("/standin/load", post(load))
+        .route("/standin/templates/{name}", put(derive))
+        .route("/standin/census", get(census))
         .route("/standin/tally", get(tally).delete(clear_tally))
         .route("/standin/endpoints", get(endpoints))
         .route("/standin/log/values", get(values))
@@ -179,6 +181,23 @@ async fn remove(State(cluster): State<Shared>, Path(name): Path<String>) -> Stat
 
 async fn things(State(cluster): State<Shared>) -> Json<BTreeSet<String>> {
     Json(lock(&cluster.model).names().map(str::to_owned).collect())
+}
+
+/// Derives a template of `AzureIotThing`, as users do.
+async fn derive(State(cluster): State<Shared>, Path(name): Path<String>) -> StatusCode {
+    lock(&cluster.model).derive(&name);
+    StatusCode::OK
+}
+
+/// How many Things there are of each template, enabled or not, and of each gateway.
+async fn census(State(cluster): State<Shared>) -> Json<Vec<Any>> {
+    let census = lock(&cluster.model).census();
+    let rows = census.into_iter().map(|(alike, count)| {
+        let mut row = json!(alike);
+        row["count"] = json!(count);
+        row
+    });
+    Json(rows.collect())
 }
 
 // ---- properties and services ----

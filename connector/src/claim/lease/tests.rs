@@ -78,7 +78,7 @@ async fn remove(State(leases): State<Leases>, Path(name): Path<String>) -> Answe
     }
 }
 
-async fn api() -> Api<Lease> {
+pub(crate) async fn api() -> Api<Lease> {
     let all = "/apis/coordination.k8s.io/v1/namespaces/plant/leases";
     let app = Router::new()
         .route(all, post(create).get(list))

@@ -12,7 +12,12 @@ use super::{
     params::{Inputs, body},
     refuse,
 };
-use crate::platform::HUB;
+use crate::{import::Asked, platform::HUB};
+
+/// The Thing Template of devices that comes with PTC's Azure IoT extension.
+const TEMPLATE: &str = "AzureIotThing";
+/// Longest condition of an import, which is stored with it: beyond what anybody writes by hand.
+const LONGEST: usize = 8 * 1024;
 
 /// What is done with a device's identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +105,7 @@ pub(super) fn service(request: &Request) -> Refused<Command> {
         "CreateAzureIotDevice" => registry(Registry::Create),
         "DeleteAzureIotDevice" => registry(Registry::Delete),
         "DescribeAzureIotDevice" => registry(Registry::Describe),
+        "ImportAzureIotDevices" => import(&inputs),
         "AzureIotDeviceJobScheduleTwinUpdateJob" => {
             let task = twin_task(inputs.json("patch")?)?;
             schedule(&inputs, task)
@@ -124,6 +130,20 @@ pub(super) fn service(request: &Request) -> Refused<Command> {
             format!("the connector has no service {other} on {HUB}"),
         ),
     }
+}
+
+fn import(inputs: &Inputs<'_>) -> Refused<Command> {
+    let template = inputs.text("thingTemplate")?;
+    let condition = inputs.text("queryCondition")?;
+    if condition.as_ref().is_some_and(|text| text.len() > LONGEST) {
+        return bad(format!(
+            "ImportAzureIotDevices: input queryCondition is longer than {LONGEST} bytes"
+        ));
+    }
+    Ok(Command::Import(Asked {
+        template: template.unwrap_or_else(|| TEMPLATE.into()),
+        condition,
+    }))
 }
 
 fn schedule(inputs: &Inputs<'_>, task: Task) -> Refused<Command> {

@@ -10,7 +10,7 @@ use alwayson::{Characteristic, EntityType, Method, Request, Status};
 use connector_config::ThingName;
 use serde_json::Value as Json;
 
-use crate::{identity::MemberId, platform::HUB};
+use crate::{identity::MemberId, import::Asked, platform::HUB};
 
 pub use device::Change;
 pub use edge::{EdgeService, LogQuery};
@@ -66,6 +66,8 @@ pub enum Command {
     },
     /// Jobs of the hub.
     Job(Job),
+    /// Devices are imported.
+    Import(Asked),
     /// What every edge answers for the names that it has bound.
     Edge(EdgeService),
 }
@@ -80,6 +82,7 @@ impl Command {
             Self::Invoke { .. } => "method",
             Self::Registry { .. } => "registry",
             Self::Job(_) => "job",
+            Self::Import(_) => "import",
             Self::Edge(_) => "edge",
         }
     }
@@ -93,7 +96,7 @@ impl Command {
             | Self::Invoke { device, .. }
             | Self::Registry { device, .. } => Some(device),
             Self::Read { twin, .. } => Some(&twin.device),
-            Self::Job(_) | Self::Edge(_) => None,
+            Self::Job(_) | Self::Import(_) | Self::Edge(_) => None,
         }
     }
 }
@@ -131,7 +134,7 @@ pub struct OwnNames {
 }
 
 impl OwnNames {
-    fn contains(&self, name: &str) -> bool {
+    pub(super) fn contains(&self, name: &str) -> bool {
         name == self.member.as_str() || name == self.hub.as_str() || name == HUB
     }
 }

@@ -51,6 +51,32 @@ fn a_write_is_a_message_for_each_property() {
 }
 
 #[test]
+fn an_import_has_a_template_and_perhaps_a_condition() {
+    let import = |inputs: &[(&str, &str)]| {
+        let inputs = inputs.iter();
+        let row = inputs.map(|(name, text)| (*name, Value::string(*text)));
+        let params = InfoTable::one_row(row);
+        read(&Request::call(HUB, "ImportAzureIotDevices", Some(params)))
+    };
+    let asked = |template: &str, condition: Option<&str>| {
+        Ok(Command::Import(Asked {
+            template: template.into(),
+            condition: condition.map(str::to_owned),
+        }))
+    };
+    assert_eq!(import(&[]), asked("AzureIotThing", None));
+    assert_eq!(
+        import(&[("queryCondition", " ")]),
+        asked("AzureIotThing", None)
+    );
+    let both = [("thingTemplate", "Pump"), ("queryCondition", "tags.a = 1")];
+    assert_eq!(import(&both), asked("Pump", Some("tags.a = 1")));
+    let long = "x".repeat(10_000);
+    let refusal = import(&[("queryCondition", &long)]).unwrap_err();
+    assert_eq!(refusal.status, Status::BAD_REQUEST);
+}
+
+#[test]
 fn every_base_type_travels_in_the_platforms_own_json() {
     let table = InfoTable::one_row([("n", Value::Number(1.0))]);
     let location = alwayson::Location {

@@ -10,6 +10,7 @@ mod mark;
 mod message;
 mod method;
 mod registry;
+mod search;
 mod twin;
 
 use std::{sync::Arc, time::Duration};
@@ -145,7 +146,7 @@ impl Hub {
             }
             Command::Job(job) => job::carry_out(self, job, deadline).await,
             // Answered without the hub.
-            Command::Edge(_) => Ok(Done::Nothing),
+            Command::Import(_) | Command::Edge(_) => Ok(Done::Nothing),
         }
     }
 }
