@@ -12,7 +12,7 @@ mod stage;
 mod store;
 mod watched;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
 use alwayson::{BindState, Node};
 use connector_config::{Phase, Settings};
@@ -26,10 +26,10 @@ use crate::{
     admin,
     args::Args,
     egress::{Devices, Edge, Feedback, Mark, OwnNames, Requests, Server},
-    identity::Identity,
+    identity::{Identity, MemberId},
     ingress::{DeadLetters, Ingress, Memory, Passes, Shapes, Shelf, mapping::Mapping},
     log::Logs,
-    member::MemberLease,
+    member::{MemberLease, Members},
     metrics::Metrics,
     platform::{self, Binder, Destination, NodesSettings, Platform},
     report::{Part, Reporter},
@@ -97,12 +97,15 @@ pub async fn run(
     let (address, admin) = serve_admin(args.listen, &metrics, &reporter, &end).await?;
     tracing::info!(thing = %identity.member(), %address, hub = %settings.hub_thing_name, "starting");
     let store = Store::open(&settings.checkpoints, &identity, &reporter).await?;
+    // Until others are seen.
+    let (members, _) = watch::channel(BTreeSet::from([identity.member()]));
     let parts = Parts {
         settings,
         identity,
         metrics,
         reporter,
         logs,
+        members,
         end: end.clone(),
     };
     parts.live(store, stop).await?;
@@ -137,6 +140,8 @@ struct Parts {
     metrics: Metrics,
     reporter: Reporter,
     logs: Logs,
+    /// Who takes part.
+    members: watch::Sender<BTreeSet<MemberId>>,
     end: CancellationToken,
 }
 
@@ -147,6 +152,7 @@ impl Parts {
             hubs: Hubs::new(
                 &self.settings.iot_hub,
                 Mark::new(&self.settings.hub_thing_name),
+                Members::new(self.members.subscribe()),
                 &self.identity.member(),
                 &self.reporter,
                 self.end.clone(),
@@ -211,6 +217,7 @@ impl Parts {
             metrics,
             reporter,
             logs,
+            members,
             end,
         } = self;
         let member = identity.member();
@@ -258,7 +265,7 @@ impl Parts {
             end.clone(),
         );
         let (in_flight, busy) = watch::channel(0);
-        let twins = Arc::new(hub.ways.rest.clone());
+        let twins = Arc::new(hub.clone());
         let edge = Edge {
             own: OwnNames {
                 member: member.clone(),
@@ -329,6 +336,7 @@ impl Parts {
                 ingress,
                 metrics,
                 reporter,
+                members,
             };
             let stop_reading = CancellationToken::new();
             let reading = reading.run(endpoint, &stop_reading);

@@ -17,5 +17,5 @@ pub use command::OwnNames;
 pub use device::Devices;
 pub use edge::Edge;
 pub use feedback::Feedback;
-pub use operation::{Hub, Mark, Ways};
+pub use operation::{Hub, Mark, Size, Ways};
 pub use service::{Requests, Server};

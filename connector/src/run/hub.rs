@@ -15,8 +15,9 @@ use super::{
     read_file,
 };
 use crate::{
-    egress::{Hub, Mark, Ways},
+    egress::{Hub, Mark, Size, Ways},
     identity::MemberId,
+    member::Members,
     report::{Reporter, Trouble},
     secret::SecretFile,
 };
@@ -49,6 +50,7 @@ impl Hubs {
     pub(super) fn new(
         settings: &IotHub<File, File>,
         mark: Mark,
+        members: Members,
         member: &MemberId,
         reporter: &Reporter,
         end: CancellationToken,
@@ -57,6 +59,8 @@ impl Hubs {
             connection_string,
             registry_connection_string,
             event_hubs,
+            tier,
+            units,
             transport,
             proxy,
             messages: _,
@@ -120,7 +124,8 @@ impl Hubs {
             registry: registry.unwrap_or_else(|| rest.clone()),
             rest,
         };
-        let hub = Hub::new(ways, commands.clone(), mark.clone());
+        let size = tier.zip(*units).map(|(tier, units)| Size { tier, units });
+        let hub = Hub::new(ways, commands.clone(), mark.clone(), size, members);
         let feedback = commands.feedback.then_some((amqp, mark));
         Ok(Self {
             hub,

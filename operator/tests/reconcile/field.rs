@@ -174,6 +174,7 @@ pub fn fields() -> Vec<(Value, &'static str)> {
             json!({"iotHub": {"proxy": "http://proxy.example.com:3128"}}),
             "proxy.example.com",
         ),
+        (json!({"iotHub": {"tier": "S2", "units": 77}}), "units: 77"),
         (
             json!({"iotHub": {"transport": "WebSockets"}}),
             "transport: WebSockets",
