@@ -43,6 +43,8 @@ pub enum Part {
     Hub,
     /// Nodes, binds and routing group.
     Platform,
+    /// What the connector's user may do on the platform.
+    Rights,
     /// The routing group.
     Group,
     /// Leases of members and partitions.
@@ -59,13 +61,18 @@ pub enum Part {
     Mapping,
     /// The connector's services on `ConnectionServicesHub`.
     Services,
+    /// Changing of devices and jobs: the policy's right.
+    RegistryWrite,
+    /// Reading of devices and jobs: the policy's right.
+    RegistryRead,
 }
 
 impl Part {
     /// All parts.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::Hub,
         Self::Platform,
+        Self::Rights,
         Self::Group,
         Self::Claims,
         Self::Checkpoints,
@@ -74,6 +81,8 @@ impl Part {
         Self::DeadLetter,
         Self::Mapping,
         Self::Services,
+        Self::RegistryWrite,
+        Self::RegistryRead,
     ];
 
     /// What it is, for an administrator.
@@ -82,6 +91,7 @@ impl Part {
         match self {
             Self::Hub => "Requests to the hub",
             Self::Platform => "Connections to the ThingWorx nodes",
+            Self::Rights => "Rights on ThingWorx",
             Self::Group => "Routing group",
             Self::Claims => "Sharing of partitions with other pods",
             Self::Checkpoints => "Store of checkpoints",
@@ -90,6 +100,8 @@ impl Part {
             Self::DeadLetter => "Store of dead letters",
             Self::Mapping => "Mapping of messages",
             Self::Services => "Services on ConnectionServicesHub",
+            Self::RegistryWrite => "Right to change devices and jobs of the hub",
+            Self::RegistryRead => "Right to read devices and jobs of the hub",
         }
     }
 }

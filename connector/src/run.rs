@@ -254,6 +254,7 @@ impl Parts {
             settings.thingworx.node_selection,
             settings.hub_thing_name.as_str(),
             metrics.clone(),
+            reporter.clone(),
         );
         let template = &settings.thingworx.gateway_template;
         let binder = Binder::start(
@@ -277,6 +278,7 @@ impl Parts {
         };
         let server = Server {
             hub,
+            rights: hubs.rights.clone(),
             edge: Arc::new(edge),
             platform_timeout: Duration::from_secs(
                 settings.thingworx.platform_request_timeout_seconds.into(),

@@ -58,6 +58,16 @@ class Thingworx:
     def value(self, thing: str, name: str):
         return self.thing(thing)["values"].get(name)
 
+    # ---- rights ----
+
+    def rights(self) -> set[str]:
+        """What the connector's user may do."""
+        return set(self._json("GET", "/standin/rights"))
+
+    def grant(self, rights: set[str]) -> None:
+        """In place of the rights before."""
+        self._json("PUT", "/standin/rights", json=sorted(rights))
+
     # ---- requests to devices ----
 
     def write(self, thing: str, name: str, value) -> Answer:

@@ -10,6 +10,7 @@ mod edge;
 mod feedback;
 mod operation;
 mod outcome;
+mod right;
 mod service;
 mod table;
 
@@ -18,4 +19,5 @@ pub use device::Devices;
 pub use edge::Edge;
 pub use feedback::Feedback;
 pub use operation::{Hub, Mark, Size, Ways};
+pub use right::RegistryRights;
 pub use service::{Requests, Server};

@@ -15,6 +15,7 @@ use super::{
     edge::Edge,
     operation::Hub,
     outcome::Outcome,
+    right::{self, RegistryRights},
 };
 use crate::metrics::Metrics;
 
@@ -52,6 +53,8 @@ impl Default for Requests {
 pub struct Server {
     /// The way to the hub.
     pub hub: Hub,
+    /// What is known of the policy's rights on the hub's registry.
+    pub rights: RegistryRights,
     /// Answers what concerns the connector itself.
     pub edge: Arc<Edge>,
     /// How long the platform waits for an answer.
@@ -114,8 +117,12 @@ impl Server {
         if let Some(Err(refusal)) = place {
             return Outcome::from(refusal);
         }
+        let right = right::needed(&command);
         let outcome = self.hub.carry_out(command, deadline).await;
         drop(place);
+        if let Some(right) = right {
+            self.rights.learn(right, &outcome);
+        }
         outcome.into()
     }
 

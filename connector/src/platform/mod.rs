@@ -3,6 +3,7 @@
 mod bind;
 mod health;
 mod nodes;
+mod right;
 mod routing_group;
 mod services;
 
@@ -19,8 +20,9 @@ use async_trait::async_trait;
 use connector_config::NodeSelection;
 use tokio::{sync::watch, time::Instant};
 
-use crate::metrics::WriteOutcome;
+use crate::{metrics::WriteOutcome, report::Reporter};
 use health::{Health, Verdict};
+use right::Rights;
 
 pub use bind::Binder;
 pub use nodes::{NodesSettings, start as start_nodes};
@@ -43,6 +45,7 @@ pub struct Platform {
     probe: Arc<str>,
     health: Arc<Mutex<Health>>,
     metrics: crate::metrics::Metrics,
+    rights: Arc<Rights>,
 }
 
 /// What a request does.
@@ -118,8 +121,10 @@ impl Platform {
         selection: NodeSelection,
         hub_thing: &str,
         metrics: crate::metrics::Metrics,
+        reporter: Reporter,
     ) -> Self {
         let next = Arc::new(AtomicUsize::new(0));
+        let rights = Arc::new(Rights::new(reporter, hub_thing));
         Self {
             nodes,
             next,
@@ -127,6 +132,7 @@ impl Platform {
             probe: hub_thing.into(),
             health: Arc::default(),
             metrics,
+            rights,
         }
     }
 
@@ -182,8 +188,13 @@ impl Platform {
     /// Whether a node answers a harmless question about a Thing that is known to be there.
     async fn answers(&self, node: &Node) -> bool {
         let request = Request::call(self.probe.as_ref(), "GetPropertyDefinitions", None);
-        let answer = node.request(&request, REQUEST_TIMEOUT).await;
-        answer.is_ok_and(|response| !response.is_error())
+        match node.request(&request, REQUEST_TIMEOUT).await {
+            Ok(response) if response.is_error() => {
+                self.rights.refused(&request, &response);
+                false
+            }
+            answer => answer.is_ok(),
+        }
     }
 
     fn health<T>(&self, with: impl FnOnce(&mut Health) -> T) -> T {
@@ -225,8 +236,10 @@ impl Destination for Platform {
                 Ok(response) => {
                     self.answered(node);
                     if response.is_error() {
+                        self.rights.refused(request, &response);
                         Err(self.refused(node, kind, &thing, &response).await)
                     } else {
+                        self.rights.has(request);
                         if kind == Kind::Write {
                             self.health(|health| health.wrote(node.name(), &thing, Instant::now()));
                         }

@@ -15,7 +15,7 @@ use super::{
     read_file,
 };
 use crate::{
-    egress::{Hub, Mark, Size, Ways},
+    egress::{Hub, Mark, RegistryRights, Size, Ways},
     identity::MemberId,
     member::Members,
     report::{Reporter, Trouble},
@@ -32,6 +32,8 @@ pub(super) struct Hubs {
     hub: Hub,
     /// How the hub's feedback is read, if it is.
     pub(super) feedback: Option<(HubAmqpSettings, Mark)>,
+    /// What is known of the policy's rights on the registry.
+    pub(super) rights: RegistryRights,
     /// Where telemetry is read from.
     pub(super) endpoints: Endpoints,
 }
@@ -83,6 +85,15 @@ impl Hubs {
         let ca = ca
             .map(|file| read_file("iotHub.tls.ca", file))
             .transpose()?;
+        let (policy, setting) = match &registry {
+            Some(registry) => (&registry.policy, "iotHub.registryConnectionString"),
+            None => (&connection.policy, "iotHub.connectionString"),
+        };
+        let rights = RegistryRights {
+            policy: policy.clone(),
+            setting,
+            reporter: reporter.clone(),
+        };
         let tls = HubTls {
             ca: ca.map(Into::into),
         };
@@ -131,6 +142,7 @@ impl Hubs {
             hub,
             endpoints,
             feedback,
+            rights,
         })
     }
 

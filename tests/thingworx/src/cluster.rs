@@ -19,6 +19,7 @@ use crate::{
     fault::{Fault, Faults},
     log::{DrawEntry, EventEntry, Log, ValueEntry},
     model::{Model, Thing, is_gateway_template},
+    right::Rights,
     tally::{Tally, TallyView},
 };
 
@@ -27,6 +28,8 @@ use crate::{
 pub struct ClusterSettings {
     /// Application keys that are accepted.
     pub app_keys: BTreeSet<String>,
+    /// What edges may do that log in with one.
+    pub rights: Rights,
     /// Seed of the draws among binders.
     pub seed: u64,
     /// Longest random delay before a request of the platform is sent.
@@ -50,6 +53,7 @@ impl Default for ClusterSettings {
     fn default() -> Self {
         Self {
             app_keys: BTreeSet::new(),
+            rights: Rights::all(),
             seed: 1,
             draw_delay: Duration::ZERO,
             policy: Policy::default(),
@@ -71,6 +75,7 @@ pub struct Cluster {
     pub settings: ClusterSettings,
     pub(crate) model: Mutex<Model>,
     pub(crate) keys: Mutex<BTreeSet<String>>,
+    pub(crate) rights: Mutex<Rights>,
     pub(crate) values: Mutex<Log<ValueEntry>>,
     /// Instead of the log, if it was asked for.
     pub(crate) tally: Option<Mutex<Tally>>,
@@ -128,6 +133,7 @@ impl Cluster {
         Self {
             model: Mutex::new(Model::with_extensions()),
             keys: Mutex::new(settings.app_keys.clone()),
+            rights: Mutex::new(settings.rights.clone()),
             values: Mutex::new(Log::new(LOG)),
             tally: settings
                 .count_only

@@ -75,7 +75,9 @@ struct Call<'a> {
 
 impl Call<'_> {
     fn run(&self, request: &Request) -> Done {
+        let may = |template: Option<&str>| lock(&self.cluster.rights).check(request, template);
         if request.entity_type == EntityType::RESOURCES && request.entity == "EntityServices" {
+            may(None)?;
             return self.entity_services(request);
         }
         if request.entity_type != EntityType::THINGS {
@@ -86,6 +88,7 @@ impl Call<'_> {
             return Err(format!("Thing [{}] does not exist", request.entity));
         };
         let (name, thing) = (name.to_owned(), Arc::clone(thing));
+        may(Some(&thing.template))?;
         match (request.method, request.characteristic) {
             (Method::Post, Characteristic::EVENTS) => {
                 drop(model);
@@ -249,6 +252,9 @@ impl Call<'_> {
             },
             "AddShapeToThing" => {
                 let shape = text("thingShapeName").ok_or("no Thing Shape is given")?;
+                if let Some((_, thing)) = model.thing(&name) {
+                    lock(&self.cluster.rights).check_design(&thing.template)?;
+                }
                 model.add_shape(&name, &shape)?;
                 Ok(Response::ok())
             }

@@ -15,6 +15,7 @@ mod log;
 mod model;
 mod node;
 mod rest;
+mod right;
 mod socket;
 mod tally;
 
@@ -22,6 +23,7 @@ pub use cluster::{Cluster, ClusterSettings, Login};
 pub use draw::NoAnswer;
 pub use fault::Fault;
 pub use model::{Property, Remote, Service, Thing};
+pub use right::Rights;
 pub use tally::TallyView;
 
 use std::{net::SocketAddr, sync::Arc};

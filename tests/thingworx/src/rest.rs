@@ -30,6 +30,7 @@ use crate::{
     draw,
     fault::Fault,
     model::Thing,
+    right::Rights,
     tally::TallyView,
 };
 
@@ -56,6 +57,7 @@ pub(crate) fn router(cluster: Shared) -> Router {
         .route("/standin/faults", post(fault))
         .route("/standin/keys/{key}", put(add_key).delete(revoke_key))
         .route("/standin/policy", put(policy))
+        .route("/standin/rights", get(rights).put(grant))
         .layer(middleware::from_fn_with_state(cluster.clone(), logged_in));
     Router::new()
         .route("/Thingworx/health", get(async || StatusCode::OK))
@@ -456,6 +458,15 @@ async fn add_key(State(cluster): State<Shared>, Path(key): Path<String>) -> Stat
 
 async fn revoke_key(State(cluster): State<Shared>, Path(key): Path<String>) -> StatusCode {
     lock(&cluster.keys).remove(&key);
+    StatusCode::OK
+}
+
+async fn rights(State(cluster): State<Shared>) -> Json<BTreeSet<String>> {
+    Json(lock(&cluster.rights).iter().map(str::to_owned).collect())
+}
+
+async fn grant(State(cluster): State<Shared>, Json(rights): Json<BTreeSet<String>>) -> StatusCode {
+    *lock(&cluster.rights) = Rights::only(rights);
     StatusCode::OK
 }
 
