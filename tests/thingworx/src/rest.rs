@@ -57,6 +57,7 @@ pub(crate) fn router(cluster: Shared) -> Router {
         .route("/standin/faults", post(fault))
         .route("/standin/keys/{key}", put(add_key).delete(revoke_key))
         .route("/standin/policy", put(policy))
+        .route("/standin/foreign/{name}", put(hold).delete(let_go))
         .route("/standin/rights", get(rights).put(grant))
         .layer(middleware::from_fn_with_state(cluster.clone(), logged_in));
     Router::new()
@@ -458,6 +459,16 @@ async fn add_key(State(cluster): State<Shared>, Path(key): Path<String>) -> Stat
 
 async fn revoke_key(State(cluster): State<Shared>, Path(key): Path<String>) -> StatusCode {
     lock(&cluster.keys).remove(&key);
+    StatusCode::OK
+}
+
+async fn hold(State(cluster): State<Shared>, Path(name): Path<String>) -> StatusCode {
+    cluster.hold(&name, true);
+    StatusCode::OK
+}
+
+async fn let_go(State(cluster): State<Shared>, Path(name): Path<String>) -> StatusCode {
+    cluster.hold(&name, false);
     StatusCode::OK
 }
 
