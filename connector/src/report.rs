@@ -61,6 +61,10 @@ pub enum Part {
     Mapping,
     /// The connector's services on `ConnectionServicesHub`.
     Services,
+    /// Binds of devices by name.
+    Devices,
+    /// The list of devices that are bound by name.
+    DeviceList,
     /// Changing of devices and jobs: the policy's right.
     RegistryWrite,
     /// Reading of devices and jobs: the policy's right.
@@ -69,7 +73,7 @@ pub enum Part {
 
 impl Part {
     /// All parts.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Hub,
         Self::Platform,
         Self::Rights,
@@ -81,6 +85,8 @@ impl Part {
         Self::DeadLetter,
         Self::Mapping,
         Self::Services,
+        Self::Devices,
+        Self::DeviceList,
         Self::RegistryWrite,
         Self::RegistryRead,
     ];
@@ -100,6 +106,8 @@ impl Part {
             Self::DeadLetter => "Store of dead letters",
             Self::Mapping => "Mapping of messages",
             Self::Services => "Services on ConnectionServicesHub",
+            Self::Devices => "Binds of devices by name",
+            Self::DeviceList => "List of the hub's devices",
             Self::RegistryWrite => "Right to change devices and jobs of the hub",
             Self::RegistryRead => "Right to read devices and jobs of the hub",
         }

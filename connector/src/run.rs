@@ -97,8 +97,9 @@ pub async fn run(
     let (address, admin) = serve_admin(args.listen, &metrics, &reporter, &end).await?;
     tracing::info!(thing = %identity.member(), %address, hub = %settings.hub_thing_name, "starting");
     let store = Store::open(&settings.checkpoints, &identity, &reporter).await?;
-    // Until others are seen.
-    let (members, _) = watch::channel(BTreeSet::from([identity.member()]));
+    // With Kubernetes nobody is known before the first look.
+    let alone = !matches!(store.claims, ClaimStore::Kubernetes(_));
+    let (members, _) = watch::channel(alone.then(|| identity.member()).into_iter().collect());
     let parts = Parts {
         settings,
         identity,
@@ -277,7 +278,7 @@ impl Parts {
             logs: logs.clone(),
         };
         let server = Server {
-            hub,
+            hub: hub.clone(),
             rights: hubs.rights.clone(),
             edge: Arc::new(edge),
             platform_timeout: Duration::from_secs(
@@ -303,6 +304,9 @@ impl Parts {
             tokio::spawn(feedback.run(stopping.clone()));
         }
         let bound = self.bind(&platform, &binder, stopping).await;
+        if bound.is_some() && settings.thingworx.bind_devices {
+            self.bind_devices(&binder, hub, stopping);
+        }
         if bound.is_some() {
             let messages = Arc::new(settings.iot_hub.messages.clone());
             let destination: Arc<dyn Destination> = Arc::new(platform.clone());

@@ -68,6 +68,13 @@ class Thingworx:
         """In place of the rights before."""
         self._json("PUT", "/standin/rights", json=sorted(rights))
 
+    def hold(self, name: str) -> None:
+        """A client of which nothing else is known binds a name on every node."""
+        self._json("PUT", f"/standin/foreign/{name}")
+
+    def let_go(self, name: str) -> None:
+        self._json("DELETE", f"/standin/foreign/{name}")
+
     # ---- requests to devices ----
 
     def write(self, thing: str, name: str, value) -> Answer:

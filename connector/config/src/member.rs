@@ -56,6 +56,10 @@ impl MemberReport {
     pub const DEAD_LETTER: &str = "DeadLetterUnwritable";
     /// Reason of a member whose services ThingWorx does not take.
     pub const DEVICE_SERVICES: &str = "DeviceServicesMissing";
+    /// Reason of a member that cannot bind some devices by name.
+    pub const DEVICE_BIND: &str = "DeviceBindRefused";
+    /// Reason of a member that cannot list the devices to be bound by name.
+    pub const DEVICE_LIST: &str = "DeviceListUnreadable";
     /// Reason of a member whose user may not fire events on ThingWorx.
     pub const EVENT_RIGHT: &str = "EventRightMissing";
     /// Reason of a member whose policy lacks a right on the hub's registry.
@@ -89,6 +93,8 @@ impl MemberReport {
         [
             Self::DEAD_LETTER,
             Self::DEVICE_SERVICES,
+            Self::DEVICE_BIND,
+            Self::DEVICE_LIST,
             Self::EVENT_RIGHT,
             Self::REGISTRY_RIGHT,
         ]

@@ -17,6 +17,20 @@ impl Members {
         Self(told)
     }
 
+    /// Who they are. Nobody, until there has been a look.
+    #[must_use]
+    pub fn now(&self) -> BTreeSet<MemberId> {
+        self.0.borrow().clone()
+    }
+
+    /// Waits until they are others than when it was waited last.
+    pub async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            // Nobody is left who could tell.
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// How many; at least one.
     #[must_use]
     pub fn count(&self) -> f64 {

@@ -20,7 +20,7 @@ use async_trait::async_trait;
 use connector_config::NodeSelection;
 use tokio::{sync::watch, time::Instant};
 
-use crate::{metrics::WriteOutcome, report::Reporter};
+use crate::{hash::stable, metrics::WriteOutcome, report::Reporter};
 use health::{Health, Verdict};
 use right::Rights;
 
@@ -286,11 +286,7 @@ impl Destination for Platform {
 /// The node that a Thing keeps while it lives: the same in every pod, so that it stays the same when
 /// a partition moves.
 fn home(thing: &str, nodes: usize) -> usize {
-    // FNV-1a: stable over versions, unlike the standard library's hasher.
-    let hash = thing.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    usize::try_from(hash % nodes.max(1) as u64).unwrap_or(0)
+    usize::try_from(stable(thing) % nodes.max(1) as u64).unwrap_or(0)
 }
 
 fn in_turn(nodes: &[Node], first: usize) -> impl Iterator<Item = &Node> {

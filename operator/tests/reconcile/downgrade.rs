@@ -35,6 +35,7 @@ fn unknown(version: &str) -> &'static [&'static str] {
             ".spec.iotHub.units",
             ".spec.pod.annotations",
             ".spec.pod.labels",
+            ".spec.thingworx.bindDevices",
             ".spec.thingworx.deviceServices",
             ".spec.thingworx.writeService",
             ".status.operator",

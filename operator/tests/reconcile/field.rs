@@ -135,6 +135,10 @@ pub fn fields() -> Vec<(Value, &'static str)> {
             "deviceServices: false",
         ),
         (
+            json!({"thingworx": {"bindDevices": true}}),
+            "bindDevices: true",
+        ),
+        (
             json!({"iotHub": {"commands": {"messageExpirySeconds": 90}}}),
             "messageExpirySeconds: 90",
         ),

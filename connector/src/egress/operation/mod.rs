@@ -7,6 +7,7 @@ mod bucket;
 mod coalesce;
 mod job;
 mod limit;
+mod list;
 mod mark;
 mod message;
 mod method;
