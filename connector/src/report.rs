@@ -155,7 +155,9 @@ impl Reporter {
                 partitions,
             } = state;
             report.partitions = partitions.iter().cloned().collect();
-            let first = troubles.values().next();
+            // What keeps nobody from working must not hide what does.
+            let minor = |trouble: &&Trouble| MemberReport::is_minor_reason(trouble.reason);
+            let first = troubles.values().min_by_key(minor);
             report.class = first.map(|trouble| trouble.class);
             report.reason = first
                 .map(|trouble| trouble.reason.to_owned())
@@ -333,6 +335,19 @@ mod tests {
         reporter.trouble(Part::Platform, trouble("PlatformDenied"));
         reporter.trouble(Part::Hub, trouble("HubDenied"));
         assert_eq!(reporter.now().reason, "HubDenied", "the first stage counts");
+        reporter.trouble(Part::Rights, trouble(MemberReport::EVENT_RIGHT));
+        reporter.well(Part::Hub);
+        reporter.trouble(Part::Claims, trouble("DuplicateReader"));
+        reporter.well(Part::Platform);
+        assert_eq!(
+            reporter.now().reason,
+            "DuplicateReader",
+            "the other is minor"
+        );
+        reporter.well(Part::Claims);
+        reporter.well(Part::Rights);
+        reporter.trouble(Part::Platform, trouble("PlatformDenied"));
+        reporter.trouble(Part::Hub, trouble("HubDenied"));
         reporter.well(Part::Hub);
         assert_eq!(reporter.now().reason, "PlatformDenied");
         reporter.well(Part::Platform);

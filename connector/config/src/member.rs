@@ -90,6 +90,12 @@ impl MemberReport {
     /// Whether what is wrong keeps nobody from working, whatever its class.
     #[must_use]
     pub fn is_minor(&self) -> bool {
+        Self::is_minor_reason(&self.reason)
+    }
+
+    /// Whether a trouble with this reason keeps nobody from working.
+    #[must_use]
+    pub fn is_minor_reason(reason: &str) -> bool {
         [
             Self::DEAD_LETTER,
             Self::DEVICE_SERVICES,
@@ -98,7 +104,7 @@ impl MemberReport {
             Self::EVENT_RIGHT,
             Self::REGISTRY_RIGHT,
         ]
-        .contains(&self.reason.as_str())
+        .contains(&reason)
     }
 
     /// `text` cut to [`Self::MAX_MESSAGE`] characters on a character's boundary.

@@ -54,7 +54,7 @@ pub struct Thingworx<S, C> {
     pub device_services: bool,
     /// Bind each device of the hub by its name, for Things that do not hand their requests to the hub Thing: those
     /// whose template lacks the Thing Shape `RoutedEgress` of PTC's Azure IoT extension. The pods share the devices;
-    /// a new device is bound within five minutes. Default: false; with the extension it only costs.
+    /// a new device is bound within six minutes. Default: false; with the extension it only costs.
     #[serde(default)]
     pub bind_devices: bool,
     /// Seconds after which the platform gives up a request that it sent to the connector, 5 to 300.

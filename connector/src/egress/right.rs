@@ -53,8 +53,8 @@ impl RegistryRights {
             Right::Write => (Part::RegistryWrite, "RegistryWrite"),
         };
         let message = format!(
-            "the hub's shared access policy {policy} ({setting}) lacks the right {name}: the hub denies {what}; \
-             give it that right, or another policy; all else works"
+            "the hub's shared access policy {policy} ({setting}) lacks the right {name}; give it that right, or name \
+             another policy there; all else works (the hub: {what})"
         );
         let trouble = Trouble::new(ReportClass::Denied, MemberReport::REGISTRY_RIGHT, message);
         self.reporter.trouble(part, trouble);

@@ -9,7 +9,7 @@ use std::{
 
 use alwayson::{Claim, Credentials, TlsSettings};
 use connector_config::{RoutingGroup, ThingName};
-use thingworx_standin::{ClusterSettings, Running, Thing};
+use thingworx_standin::{ClusterSettings, Running, Thing, bind::Policy};
 use tokio::time::{sleep, timeout};
 
 use super::*;
@@ -17,6 +17,7 @@ use crate::{
     identity::Identity,
     metrics::Metrics,
     platform::{NodesSettings, start_nodes},
+    report::Part,
 };
 
 const KEY: &str = "a-key";
@@ -35,7 +36,7 @@ impl Credentials for Key {
     }
 }
 
-async fn platform(end: &CancellationToken) -> Running {
+async fn platform(policy: Policy, end: &CancellationToken) -> Running {
     let any: SocketAddr = ([127, 0, 0, 1], 0).into();
     let config = thingworx_standin::Config {
         nodes: vec![any; 2],
@@ -43,6 +44,7 @@ async fn platform(end: &CancellationToken) -> Running {
         tls: None,
         cluster: ClusterSettings {
             app_keys: BTreeSet::from([KEY.to_owned()]),
+            policy,
             // Nobody is here to answer.
             notify_after: SOON,
             ..ClusterSettings::default()
@@ -134,7 +136,7 @@ async fn until(promise: &str, done: impl Fn() -> bool) {
 #[tokio::test]
 async fn members_share_all_devices_and_take_over_those_of_one_that_leaves() {
     let end = CancellationToken::new();
-    let platform = platform(&end).await;
+    let platform = platform(Policy::FirstInWins, &end).await;
     let (members, _) = watch::channel(BTreeSet::from([MemberId::new("a")]));
     let a = member(&platform, "a", &members);
     until("one has all", || bound(&platform, &a) == ALL).await;
@@ -149,11 +151,7 @@ async fn members_share_all_devices_and_take_over_those_of_one_that_leaves() {
     })
     .await;
     // First come, first served: had they fought, one of them would say so.
-    assert!(
-        !b.reporter
-            .troubles()
-            .contains_key(&crate::report::Part::Devices)
-    );
+    assert!(!b.reporter.troubles().contains_key(&Part::Devices));
     b.binder.leave();
     members.send_replace(BTreeSet::from([a.id.clone()]));
     until("one has all again", || bound(&platform, &a) == ALL).await;
@@ -163,15 +161,20 @@ async fn members_share_all_devices_and_take_over_those_of_one_that_leaves() {
 
 #[tokio::test]
 async fn a_name_that_somebody_else_holds_is_said_and_taken_when_it_is_free() {
+    // Whether a refused bind binds the rest is not public.
+    tokio::join!(held(Policy::FirstInWins), held(Policy::FirstInWinsByName));
+}
+
+async fn held(policy: Policy) {
     let end = CancellationToken::new();
-    let platform = platform(&end).await;
+    let platform = platform(policy, &end).await;
     platform.cluster.hold("dev-7", true);
     let (members, _) = watch::channel(BTreeSet::from([MemberId::new("a")]));
     let a = member(&platform, "a", &members);
     until("all others are bound", || bound(&platform, &a) == ALL - 2).await;
     until("it is said", || {
         let troubles = a.reporter.troubles();
-        let said = troubles.get(&crate::report::Part::Devices);
+        let said = troubles.get(&Part::Devices);
         said.is_some_and(|trouble| trouble.message.contains("dev-7"))
     })
     .await;

@@ -22,7 +22,7 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{hash::stable, metrics::WriteOutcome, report::Reporter};
 use health::{Health, Verdict};
-use right::Rights;
+use right::{Rights, is_denial};
 
 pub use bind::Binder;
 pub use nodes::{NodesSettings, start as start_nodes};
@@ -124,7 +124,7 @@ impl Platform {
         reporter: Reporter,
     ) -> Self {
         let next = Arc::new(AtomicUsize::new(0));
-        let rights = Arc::new(Rights::new(reporter, hub_thing));
+        let rights = Arc::new(Rights::new(reporter));
         Self {
             nodes,
             next,
@@ -188,13 +188,9 @@ impl Platform {
     /// Whether a node answers a harmless question about a Thing that is known to be there.
     async fn answers(&self, node: &Node) -> bool {
         let request = Request::call(self.probe.as_ref(), "GetPropertyDefinitions", None);
-        match node.request(&request, REQUEST_TIMEOUT).await {
-            Ok(response) if response.is_error() => {
-                self.rights.refused(&request, &response);
-                false
-            }
-            answer => answer.is_ok(),
-        }
+        let answer = node.request(&request, REQUEST_TIMEOUT).await;
+        // Whoever says that we may not ask is well.
+        answer.is_ok_and(|response| !response.is_error() || is_denial(&response))
     }
 
     fn health<T>(&self, with: impl FnOnce(&mut Health) -> T) -> T {

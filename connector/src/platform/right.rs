@@ -23,8 +23,6 @@ const AGAIN: Duration = Duration::from_secs(60);
 /// What is known to be lacking. There are as many as the connector has sorts of requests.
 pub(super) struct Rights {
     reporter: Reporter,
-    /// Rights on it are apart from those on devices.
-    hub_thing: String,
     lacking: Mutex<BTreeMap<String, Lack>>,
     /// Whether there is any: what succeeds needs no look otherwise.
     any: AtomicBool,
@@ -37,10 +35,9 @@ struct Lack {
 }
 
 impl Rights {
-    pub(super) fn new(reporter: Reporter, hub_thing: &str) -> Self {
+    pub(super) fn new(reporter: Reporter) -> Self {
         Self {
             reporter,
-            hub_thing: hub_thing.to_owned(),
             lacking: Mutex::default(),
             any: AtomicBool::new(false),
         }
@@ -51,9 +48,8 @@ impl Rights {
         if !self.any.load(Ordering::Relaxed) {
             return;
         }
-        let sort = self.sort(request);
         self.change(|lacking| {
-            if let Some(lack) = lacking.get_mut(&sort) {
+            if let Some(lack) = lacking.get_mut(sort(request)) {
                 lack.trouble = None;
             }
         });
@@ -61,32 +57,19 @@ impl Rights {
 
     /// The platform has refused a request, perhaps for lack of a right.
     pub(super) fn refused(&self, request: &Request, response: &Response) {
-        let reason = response.error_text().unwrap_or_default();
         // Whoever asks for these says what it means.
         let own = request.entity_type != EntityType::THINGS || request.target == "GetConfiguration";
-        if own || !is_denial(response.status, &reason) {
+        if own || !is_denial(response) {
             return;
         }
-        let (sort, now) = (self.sort(request), Instant::now());
+        let (sort, now) = (sort(request), Instant::now());
         self.change(|lacking| {
-            let lack = lacking.entry(sort).or_insert(Lack {
-                said: now,
-                trouble: None,
-            });
-            if lack.said == now || (lack.trouble.is_none() && now >= lack.said + AGAIN) {
-                lack.said = now;
-                lack.trouble = Some(trouble(request, &reason));
+            let is_news = |lack: &Lack| lack.trouble.is_none() && now >= lack.said + AGAIN;
+            if lacking.get(sort).is_none_or(is_news) {
+                let trouble = Some(trouble(request, response));
+                lacking.insert(sort.to_owned(), Lack { said: now, trouble });
             }
         });
-    }
-
-    /// Requests that need the same right, as far as can be told: rights are given on templates.
-    fn sort(&self, request: &Request) -> String {
-        match request.characteristic {
-            Characteristic::EVENTS => "events".into(),
-            _ if request.entity == self.hub_thing => format!("{} of the hub Thing", request.target),
-            _ => request.target.clone(),
-        }
     }
 
     fn change(&self, change: impl FnOnce(&mut BTreeMap<String, Lack>)) {
@@ -104,17 +87,28 @@ impl Rights {
     }
 }
 
-/// Releases differ in the status: 9.x is not known to use FORBIDDEN, 6.5 answers every failure alike and says
-/// "Not authorized for ServiceInvoke on … in …".
-fn is_denial(status: Status, reason: &str) -> bool {
-    let reason = reason.to_ascii_lowercase();
-    matches!(status, Status::UNAUTHORIZED | Status::FORBIDDEN)
-        || ["not authorized", "permission"]
-            .iter()
-            .any(|words| reason.contains(words))
+/// Requests that need the same right, as far as can be told: rights are given on templates.
+fn sort(request: &Request) -> &str {
+    match request.characteristic {
+        Characteristic::EVENTS => "events",
+        _ => &request.target,
+    }
 }
 
-fn trouble(request: &Request, reason: &str) -> Trouble {
+/// Whether a refusal is for lack of a right. Releases differ in the status: 6.5 answers every failure alike and says
+/// "Not authorized for ServiceInvoke on …"; 9.x may use FORBIDDEN.
+pub(super) fn is_denial(response: &Response) -> bool {
+    let says = |words: &str| {
+        let reason = response.error_text().unwrap_or_default();
+        reason.to_ascii_lowercase().contains(words)
+    };
+    matches!(response.status, Status::UNAUTHORIZED | Status::FORBIDDEN)
+        || says("not authorized")
+        || says("permission")
+}
+
+fn trouble(request: &Request, response: &Response) -> Trouble {
+    let reason = response.error_text().unwrap_or_default();
     let Request { entity, target, .. } = request;
     let (what, code) = match request.characteristic {
         Characteristic::EVENTS => ("fire", MemberReport::EVENT_RIGHT),
@@ -140,7 +134,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_lack_is_said_until_such_a_request_is_carried_out() {
         let reporter = Reporter::new(&Identity::from_env());
-        let rights = Rights::new(reporter.clone(), "FactoryHub");
+        let rights = Rights::new(reporter.clone());
         let write = Request::call("pump-1", "UpdatePropertyValues", None);
         let event = Request::event("ConnectionServicesHub", "EdgeError", Default::default());
         let failed = Response::error(Status::INTERNAL_ERROR, "Property [x] does not exist");

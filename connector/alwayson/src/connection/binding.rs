@@ -18,6 +18,8 @@ const BATCH_NAMES: usize = 500;
 /// The pause after a refusal is doubled so often: thousands of names that somebody else has are not asked for all the
 /// time.
 const LONGEST: u32 = 3;
+/// Characters of a reason that are kept for each name: a platform repeats the whole message in it.
+const REASON: usize = 200;
 /// A name on the wire has its length before it.
 const LENGTH_BYTES: usize = 2;
 
@@ -129,7 +131,7 @@ impl Names {
             let refused = Refused {
                 again: now + pause * (1 << times.min(LONGEST)),
                 times: times.saturating_add(1),
-                reason: reason.to_owned(),
+                reason: reason.chars().take(REASON).collect(),
             };
             self.refused.insert(name, refused);
         }
