@@ -64,6 +64,8 @@ pub struct Metrics {
     pub node_up: IntGaugeVec,
     /// 1 for each node that is ill or silent and left alone for a while, else 0.
     pub node_resting: IntGaugeVec,
+    /// Names bound on each node beside the member's own and the hub Thing's.
+    pub bound_names: IntGaugeVec,
     /// Requests of the platform, by kind and outcome.
     pub requests: IntCounterVec,
     /// Requests of the platform that are being served.
@@ -231,6 +233,11 @@ impl Metrics {
             node_resting: gauges(
                 "node_resting",
                 "1 for each platform node that is ill or silent and left alone for a while",
+                &["node"],
+            )?,
+            bound_names: gauges(
+                "bound_names",
+                "Names that this pod has bound on each platform node, beside its own Thing and the hub's",
                 &["node"],
             )?,
             requests: counters("requests_total", "Platform requests", &["kind", "outcome"])?,

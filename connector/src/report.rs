@@ -43,6 +43,8 @@ pub enum Part {
     Hub,
     /// Nodes, binds and routing group.
     Platform,
+    /// What the connector's user may do on the platform.
+    Rights,
     /// The routing group.
     Group,
     /// Leases of members and partitions.
@@ -59,13 +61,22 @@ pub enum Part {
     Mapping,
     /// The connector's services on `ConnectionServicesHub`.
     Services,
+    /// Binds of devices by name.
+    Devices,
+    /// The list of devices that are bound by name.
+    DeviceList,
+    /// Changing of devices and jobs: the policy's right.
+    RegistryWrite,
+    /// Reading of devices and jobs: the policy's right.
+    RegistryRead,
 }
 
 impl Part {
     /// All parts.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 15] = [
         Self::Hub,
         Self::Platform,
+        Self::Rights,
         Self::Group,
         Self::Claims,
         Self::Checkpoints,
@@ -74,6 +85,10 @@ impl Part {
         Self::DeadLetter,
         Self::Mapping,
         Self::Services,
+        Self::Devices,
+        Self::DeviceList,
+        Self::RegistryWrite,
+        Self::RegistryRead,
     ];
 
     /// What it is, for an administrator.
@@ -82,6 +97,7 @@ impl Part {
         match self {
             Self::Hub => "Requests to the hub",
             Self::Platform => "Connections to the ThingWorx nodes",
+            Self::Rights => "Rights on ThingWorx",
             Self::Group => "Routing group",
             Self::Claims => "Sharing of partitions with other pods",
             Self::Checkpoints => "Store of checkpoints",
@@ -90,6 +106,10 @@ impl Part {
             Self::DeadLetter => "Store of dead letters",
             Self::Mapping => "Mapping of messages",
             Self::Services => "Services on ConnectionServicesHub",
+            Self::Devices => "Binds of devices by name",
+            Self::DeviceList => "List of the hub's devices",
+            Self::RegistryWrite => "Right to change devices and jobs of the hub",
+            Self::RegistryRead => "Right to read devices and jobs of the hub",
         }
     }
 }
@@ -135,7 +155,9 @@ impl Reporter {
                 partitions,
             } = state;
             report.partitions = partitions.iter().cloned().collect();
-            let first = troubles.values().next();
+            // What keeps nobody from working must not hide what does.
+            let minor = |trouble: &&Trouble| MemberReport::is_minor_reason(trouble.reason);
+            let first = troubles.values().min_by_key(minor);
             report.class = first.map(|trouble| trouble.class);
             report.reason = first
                 .map(|trouble| trouble.reason.to_owned())
@@ -313,6 +335,19 @@ mod tests {
         reporter.trouble(Part::Platform, trouble("PlatformDenied"));
         reporter.trouble(Part::Hub, trouble("HubDenied"));
         assert_eq!(reporter.now().reason, "HubDenied", "the first stage counts");
+        reporter.trouble(Part::Rights, trouble(MemberReport::EVENT_RIGHT));
+        reporter.well(Part::Hub);
+        reporter.trouble(Part::Claims, trouble("DuplicateReader"));
+        reporter.well(Part::Platform);
+        assert_eq!(
+            reporter.now().reason,
+            "DuplicateReader",
+            "the other is minor"
+        );
+        reporter.well(Part::Claims);
+        reporter.well(Part::Rights);
+        reporter.trouble(Part::Platform, trouble("PlatformDenied"));
+        reporter.trouble(Part::Hub, trouble("HubDenied"));
         reporter.well(Part::Hub);
         assert_eq!(reporter.now().reason, "PlatformDenied");
         reporter.well(Part::Platform);

@@ -12,7 +12,7 @@ mod stage;
 mod store;
 mod watched;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
 use alwayson::{BindState, Node};
 use connector_config::{Phase, Settings};
@@ -26,11 +26,11 @@ use crate::{
     admin,
     args::Args,
     egress::{Devices, Edge, Feedback, Mark, Newcomers, OwnNames, Requests, Server},
-    identity::Identity,
+    identity::{Identity, MemberId},
     import::{self, Imports},
     ingress::{DeadLetters, Ingress, Memory, Passes, Shapes, Shelf, mapping::Mapping},
     log::Logs,
-    member::MemberLease,
+    member::{MemberLease, Members},
     metrics::Metrics,
     platform::{self, Binder, Destination, NodesSettings, Platform},
     report::{Part, Reporter},
@@ -98,12 +98,16 @@ pub async fn run(
     let (address, admin) = serve_admin(args.listen, &metrics, &reporter, &end).await?;
     tracing::info!(thing = %identity.member(), %address, hub = %settings.hub_thing_name, "starting");
     let store = Store::open(&settings.checkpoints, &identity, &reporter).await?;
+    // With Kubernetes nobody is known before the first look.
+    let alone = !matches!(store.claims, ClaimStore::Kubernetes(_));
+    let (members, _) = watch::channel(alone.then(|| identity.member()).into_iter().collect());
     let parts = Parts {
         settings,
         identity,
         metrics,
         reporter,
         logs,
+        members,
         end: end.clone(),
     };
     parts.live(store, stop).await?;
@@ -138,6 +142,8 @@ struct Parts {
     metrics: Metrics,
     reporter: Reporter,
     logs: Logs,
+    /// Who takes part.
+    members: watch::Sender<BTreeSet<MemberId>>,
     end: CancellationToken,
 }
 
@@ -148,6 +154,7 @@ impl Parts {
             hubs: Hubs::new(
                 &self.settings.iot_hub,
                 Mark::new(&self.settings.hub_thing_name),
+                Members::new(self.members.subscribe()),
                 &self.identity.member(),
                 &self.reporter,
                 self.end.clone(),
@@ -212,6 +219,7 @@ impl Parts {
             metrics,
             reporter,
             logs,
+            members,
             end,
         } = self;
         let member = identity.member();
@@ -248,6 +256,7 @@ impl Parts {
             settings.thingworx.node_selection,
             settings.hub_thing_name.as_str(),
             metrics.clone(),
+            reporter.clone(),
         );
         let template = &settings.thingworx.gateway_template;
         let binder = Binder::start(
@@ -259,7 +268,7 @@ impl Parts {
             end.clone(),
         );
         let (in_flight, busy) = watch::channel(0);
-        let twins = Arc::new(hub.ways.rest.clone());
+        let twins = Arc::new(hub.clone());
         let own = OwnNames {
             member: member.clone(),
             hub: settings.hub_thing_name.clone(),
@@ -283,7 +292,8 @@ impl Parts {
                 .commands
                 .create_devices
                 .then(|| Newcomers::start(hub.clone(), own)),
-            hub,
+            hub: hub.clone(),
+            rights: hubs.rights.clone(),
             edge: Arc::new(edge),
             imports: imports.clone(),
             platform_timeout: Duration::from_secs(
@@ -309,6 +319,9 @@ impl Parts {
             tokio::spawn(feedback.run(stopping.clone()));
         }
         let bound = self.bind(&platform, &binder, stopping).await;
+        if bound.is_some() && settings.thingworx.bind_devices {
+            self.bind_devices(&binder, hub, stopping);
+        }
         if bound.is_some() {
             let messages = Arc::new(settings.iot_hub.messages.clone());
             let destination: Arc<dyn Destination> = Arc::new(platform.clone());
@@ -344,6 +357,7 @@ impl Parts {
                 ingress,
                 metrics,
                 reporter,
+                members,
             };
             let stop_reading = CancellationToken::new();
             let reading = reading.run(endpoint, &stop_reading);

@@ -55,5 +55,17 @@ class Hub:
         """Event Hubs-compatible name, which changes with each fail-over."""
         return self._json("GET", "/partitions")["entity"]
 
+    def limit(self, **limits) -> None:
+        """In place of the limits before; with none there are none."""
+        if limits:
+            self._json("PUT", "/limits", json=limits)
+        else:
+            self._json("DELETE", "/limits")
+
+    def operations(self, kind: str) -> tuple[int, int]:
+        """How many of a kind were let through and how many refused as too many, since the start."""
+        count = self._json("GET", "/operations")[kind]
+        return count["accepted"], count["refused"]
+
     def fault(self, **fault) -> None:
         self._json("POST", "/faults", json=fault)

@@ -66,6 +66,23 @@ class Thingworx:
     def value(self, thing: str, name: str):
         return self.thing(thing)["values"].get(name)
 
+    # ---- rights ----
+
+    def rights(self) -> set[str]:
+        """What the connector's user may do."""
+        return set(self._json("GET", "/standin/rights"))
+
+    def grant(self, rights: set[str]) -> None:
+        """In place of the rights before."""
+        self._json("PUT", "/standin/rights", json=sorted(rights))
+
+    def hold(self, name: str) -> None:
+        """A client of which nothing else is known binds a name on every node."""
+        self._json("PUT", f"/standin/foreign/{name}")
+
+    def let_go(self, name: str) -> None:
+        self._json("DELETE", f"/standin/foreign/{name}")
+
     # ---- requests to devices ----
 
     def write(self, thing: str, name: str, value) -> Answer:

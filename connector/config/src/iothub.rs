@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::{Commands, DeadLetter, Messages};
+use crate::{Commands, DeadLetter, Messages, Tier};
 
 /// How the connector reaches the IoT Hub. `S` is where a secret comes from, `C` where a certificate
 /// does.
@@ -26,6 +26,15 @@ pub struct IotHub<S, C> {
     pub registry_connection_string: Option<S>,
     /// The hub's built-in endpoint, from which telemetry is read.
     pub event_hubs: EventHubs<S>,
+    /// Tier of the hub, as the portal names its pricing tier. With it and `units` the connector asks for no more than
+    /// the hub allows, its pods together, and leaves nothing to other services of the same hub. Default: nothing is
+    /// held back before the hub itself throttles.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<Tier>,
+    /// Units of the tier. 1 to 200; of S3 and B3 at most 10, of F1 one. Set together with `tier`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 200))]
+    pub units: Option<u16>,
     /// How AMQP travels to the hub. Default: `Amqp`.
     #[serde(default)]
     pub transport: Transport,
@@ -111,6 +120,8 @@ impl<S, C> IotHub<S, C> {
             connection_string,
             registry_connection_string,
             event_hubs,
+            tier,
+            units,
             transport,
             proxy,
             messages,
@@ -133,6 +144,8 @@ impl<S, C> IotHub<S, C> {
                 start,
                 catch_up_rate,
             },
+            tier,
+            units,
             transport,
             proxy,
             messages,
@@ -151,6 +164,8 @@ impl<S, C> IotHub<S, C> {
             let what = "is empty; make a consumer group on the hub for this connector alone";
             return Err(("eventHubs.consumerGroup".into(), what.into()));
         }
+        check_size(self.tier, self.units)
+            .map_err(|(field, what)| (field.to_owned(), what.to_owned()))?;
         if let Some(proxy) = &self.proxy {
             check_proxy(proxy).map_err(|what| ("proxy".to_owned(), what.to_owned()))?;
         }
@@ -166,6 +181,16 @@ impl<S, C> IotHub<S, C> {
                 .map_err(|(field, what)| (format!("deadLetter.{field}"), what)),
             None => Ok(()),
         }
+    }
+}
+
+/// What is wrong with a hub's size.
+fn check_size(tier: Option<Tier>, units: Option<u16>) -> Result<(), (&'static str, &'static str)> {
+    match (tier, units) {
+        (None, None) => Ok(()),
+        (Some(_), None) => Err(("units", "is missing: iotHub.tier says nothing without it")),
+        (None, Some(_)) => Err(("tier", "is missing: iotHub.units says nothing without it")),
+        (Some(tier), Some(units)) => tier.check(units).map_err(|what| ("units", what)),
     }
 }
 

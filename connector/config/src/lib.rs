@@ -18,6 +18,7 @@ mod secret;
 mod source;
 mod store;
 mod thingworx;
+mod tier;
 
 pub mod annotation;
 pub mod label;
@@ -35,3 +36,4 @@ pub use store::{BlobContainer, BlobStore, Checkpoints, FileStore, KubernetesStor
 pub use thingworx::{
     GroupBind, NodeSelection, PlatformService, PlatformTls, Thingworx, WriteService,
 };
+pub use tier::Tier;

@@ -266,6 +266,22 @@ checkpoints: {kubernetes: {connector: factory, connectorUid: 1-2-3}}
             ),
             (
                 "eventHubs:",
+                "tier: S1\n  eventHubs:",
+                "iotHub.units: is missing: iotHub.tier says nothing without it",
+            ),
+            (
+                "eventHubs:",
+                "units: 1\n  eventHubs:",
+                "iotHub.tier: is missing: iotHub.units says nothing without it",
+            ),
+            (
+                "eventHubs:",
+                "tier: S3\n  units: 11\n  eventHubs:",
+                "iotHub.units: must be 1 to 10",
+            ),
+            ("eventHubs:", "tier: S4\n  eventHubs:", "iotHub.tier"),
+            (
+                "eventHubs:",
                 "transport: Pigeon\n  eventHubs:",
                 "iotHub.transport",
             ),

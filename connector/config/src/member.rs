@@ -56,6 +56,14 @@ impl MemberReport {
     pub const DEAD_LETTER: &str = "DeadLetterUnwritable";
     /// Reason of a member whose services ThingWorx does not take.
     pub const DEVICE_SERVICES: &str = "DeviceServicesMissing";
+    /// Reason of a member that cannot bind some devices by name.
+    pub const DEVICE_BIND: &str = "DeviceBindRefused";
+    /// Reason of a member that cannot list the devices to be bound by name.
+    pub const DEVICE_LIST: &str = "DeviceListUnreadable";
+    /// Reason of a member whose user may not fire events on ThingWorx.
+    pub const EVENT_RIGHT: &str = "EventRightMissing";
+    /// Reason of a member whose policy lacks a right on the hub's registry.
+    pub const REGISTRY_RIGHT: &str = "RegistryRightMissing";
 
     /// The report of a member that has just started: nothing is known, and nothing wrong.
     #[must_use]
@@ -82,7 +90,21 @@ impl MemberReport {
     /// Whether what is wrong keeps nobody from working, whatever its class.
     #[must_use]
     pub fn is_minor(&self) -> bool {
-        [Self::DEAD_LETTER, Self::DEVICE_SERVICES].contains(&self.reason.as_str())
+        Self::is_minor_reason(&self.reason)
+    }
+
+    /// Whether a trouble with this reason keeps nobody from working.
+    #[must_use]
+    pub fn is_minor_reason(reason: &str) -> bool {
+        [
+            Self::DEAD_LETTER,
+            Self::DEVICE_SERVICES,
+            Self::DEVICE_BIND,
+            Self::DEVICE_LIST,
+            Self::EVENT_RIGHT,
+            Self::REGISTRY_RIGHT,
+        ]
+        .contains(&reason)
     }
 
     /// `text` cut to [`Self::MAX_MESSAGE`] characters on a character's boundary.

@@ -52,6 +52,11 @@ pub struct Thingworx<S, C> {
     /// them. Default: true.
     #[serde(default = "yes")]
     pub device_services: bool,
+    /// Bind each device of the hub by its name, for Things that do not hand their requests to the hub Thing: those
+    /// whose template lacks the Thing Shape `RoutedEgress` of PTC's Azure IoT extension. The pods share the devices;
+    /// a new device is bound within six minutes. Default: false; with the extension it only costs.
+    #[serde(default)]
+    pub bind_devices: bool,
     /// Seconds after which the platform gives up a request that it sent to the connector, 5 to 300.
     /// Default 30, the platform's own default; the connector answers 3 s before.
     #[serde(default = "platform_timeout")]
@@ -148,6 +153,7 @@ impl<S, C> Thingworx<S, C> {
             node_selection,
             write_service,
             device_services,
+            bind_devices,
             platform_request_timeout_seconds,
         } = self;
         Thingworx {
@@ -164,6 +170,7 @@ impl<S, C> Thingworx<S, C> {
             node_selection,
             write_service,
             device_services,
+            bind_devices,
             platform_request_timeout_seconds,
         }
     }

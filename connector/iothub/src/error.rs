@@ -94,6 +94,19 @@ pub enum HubError {
         /// After what time the hub wants to be asked again, if it said so.
         retry_after: Option<Duration>,
     },
+    /// Not asked: more than the hub's size allows.
+    #[error(
+        "more than the hub allows with tier {tier} and units {units} (iotHub.tier, iotHub.units); there is room in {} s",
+        .wait.as_secs() + 1
+    )]
+    BeyondQuota {
+        /// The hub's tier.
+        tier: &'static str,
+        /// How many units of it.
+        units: u16,
+        /// How long it would have to wait.
+        wait: Duration,
+    },
     /// 412: what was to be changed has been changed by somebody else. Whoever reads it again can decide
     /// again.
     #[error("somebody else has changed {what:?} in the meantime; read it again and repeat")]
@@ -265,6 +278,7 @@ impl HubError {
             Self::QueueFull { .. }
             | Self::QuotaExceeded
             | Self::Throttled { .. }
+            | Self::BeyondQuota { .. }
             | Self::TooManyJobs
             | Self::Backlog { .. } => Class::Throttled,
             Self::NotOnline { .. }
@@ -299,6 +313,7 @@ impl HubError {
             | Self::QueueFull { .. }
             | Self::QuotaExceeded
             | Self::Throttled { .. }
+            | Self::BeyondQuota { .. }
             | Self::Changed { .. }
             | Self::AlreadyExists { .. }
             | Self::JobNotFound { .. }

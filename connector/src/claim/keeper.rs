@@ -14,7 +14,10 @@ use iothub::PartitionId;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, ResourceExt, api::ListParams};
 use rand::Rng;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -58,8 +61,8 @@ pub struct Keeper {
     lags: Lags,
     /// Since when a partition has been free or on its way to us.
     awaiting: Option<Instant>,
-    /// Who else may read, as of the last look.
-    others: usize,
+    /// Who may read, as of the last look.
+    alive: watch::Sender<BTreeSet<MemberId>>,
 }
 
 /// Where the lag of partitions that nobody reads is told.
@@ -100,7 +103,7 @@ struct Member {
 }
 
 impl Keeper {
-    /// A keeper for `member`, over the partitions that the hub has.
+    /// A keeper for `member`, over the partitions that the hub has. Tells `alive` who takes part.
     #[must_use]
     // Each is a thing of its own, named at the only call.
     #[allow(clippy::too_many_arguments)]
@@ -113,6 +116,7 @@ impl Keeper {
         partitions: Vec<PartitionId>,
         reporter: Reporter,
         lags: Lags,
+        alive: watch::Sender<BTreeSet<MemberId>>,
     ) -> Self {
         let partitions = partitions.into_iter().collect();
         let observer = Observer::default();
@@ -127,7 +131,7 @@ impl Keeper {
             reporter,
             lags,
             awaiting: None,
-            others: 0,
+            alive,
         }
     }
 
@@ -155,7 +159,8 @@ impl Keeper {
                 () = sleep(pause) => {}
             }
         }
-        if self.others > 0 {
+        let alone = self.alive.borrow().iter().all(|one| *one == self.member);
+        if !alone {
             sleep(NOTICE).await;
         }
         readers.hand_over_all().await;
@@ -249,8 +254,6 @@ impl Keeper {
             .filter(|member| !self.observer.is_dead(&member.id, now))
             .filter(|member| !earlier.contains(&member.id))
             .collect();
-        let others = alive.iter().filter(|member| member.id != self.member);
-        let others = others.count();
         // The template of the youngest member: hashes say nothing of age.
         let newest = alive
             .iter()
@@ -293,7 +296,12 @@ impl Keeper {
             })
             .chain(unclaimed)
             .collect();
-        self.others = others;
+        let alive = alive.iter().map(|member| member.id.clone()).collect();
+        self.alive.send_if_modified(|known| {
+            let new = *known != alive;
+            *known = alive;
+            new
+        });
         plan(&candidates, &self.partitions, &held)
     }
 

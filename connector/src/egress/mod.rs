@@ -11,6 +11,7 @@ mod feedback;
 mod newcomer;
 mod operation;
 mod outcome;
+mod right;
 mod service;
 mod table;
 
@@ -19,5 +20,6 @@ pub use device::Devices;
 pub use edge::Edge;
 pub use feedback::Feedback;
 pub use newcomer::Newcomers;
-pub use operation::{Hub, Mark, Ways};
+pub use operation::{Hub, Mark, Size, Ways};
+pub use right::RegistryRights;
 pub use service::{Requests, Server};

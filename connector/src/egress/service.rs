@@ -16,6 +16,7 @@ use super::{
     newcomer::Newcomers,
     operation::{Done, Failure, Hub},
     outcome::Outcome,
+    right::{self, RegistryRights},
 };
 use crate::{
     import::{Asked, Imports},
@@ -56,6 +57,8 @@ impl Default for Requests {
 pub struct Server {
     /// The way to the hub.
     pub hub: Hub,
+    /// What is known of the policy's rights on the hub's registry.
+    pub rights: RegistryRights,
     /// Answers what concerns the connector itself.
     pub edge: Arc<Edge>,
     /// Makes devices of Things that are new, if it is to.
@@ -127,8 +130,12 @@ impl Server {
         if let Some(Err(refusal)) = place {
             return Outcome::from(refusal);
         }
+        let right = right::needed(&command);
         let outcome = self.hub.carry_out(command, deadline).await;
         drop(place);
+        if let Some(right) = right {
+            self.rights.learn(right, &outcome);
+        }
         outcome.into()
     }
 

@@ -1,6 +1,8 @@
 //! The member's own Lease: made first, renewed all the time, deleted last. It carries the report, the
 //! only channel from pod to operator.
 
+mod living;
+
 use std::time::Duration;
 
 use connector_config::{KubernetesStore, MemberReport, annotation, label};
@@ -18,6 +20,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{identity::Identity, report::Reporter};
+
+pub use living::Members;
 
 /// A Lease is renewed every 2 s; four missed renewals make a member dead.
 const RENEW: Duration = Duration::from_secs(2);

@@ -1,23 +1,25 @@
 //! Keeps the binds that are wanted on every node, and tells the member's report how far they are.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use alwayson::{
-    BindState, Class, DesiredBinds, Gateway, GroupBind, GroupBindStrategy, Link, Node, NodeState,
+    BindState, Class, DesiredBinds, Gateway, GroupBind, GroupBindStrategy, Link, NamesState, Node,
+    NodeState,
 };
-use connector_config::{ReportClass, RoutingGroup, ThingName};
+use connector_config::{MemberReport, ReportClass, RoutingGroup, ThingName};
 use futures::future::select_all;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::Nodes;
+use super::{HUB, Nodes};
 use crate::{
     identity::MemberId,
     metrics::Metrics,
     report::{Part, Reporter, Trouble},
 };
 
-/// Wants binds, and watches what becomes of them.
+/// Wants binds, and watches what becomes of them. Cheap to clone.
+#[derive(Clone)]
 pub struct Binder {
     wanted: watch::Sender<DesiredBinds>,
 }
@@ -48,7 +50,7 @@ impl Binder {
 
     /// The hub Thing is wanted under its routing group, and with it `names`.
     pub fn join(&self, hub: &ThingName, group: &RoutingGroup, names: &[&str]) {
-        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        let names = names.iter().map(|name| Arc::from(*name)).collect();
         let group = GroupBind {
             thing: hub.as_str().to_owned(),
             routing_group: group.as_str().to_owned(),
@@ -57,6 +59,19 @@ impl Binder {
         self.wanted.send_modify(|wanted| {
             wanted.group = Some(group);
             wanted.names = Arc::new(names);
+        });
+    }
+
+    /// These names of devices are wanted in place of those before, beside [`HUB`]; once the hub Thing is no longer, nor
+    /// are they.
+    pub fn devices(&self, mut names: BTreeSet<Arc<str>>) {
+        self.wanted.send_if_modified(|wanted| {
+            let joined = wanted.group.is_some();
+            if joined {
+                names.extend(wanted.names.get(HUB).cloned());
+                wanted.names = Arc::new(names);
+            }
+            joined
         });
     }
 
@@ -157,6 +172,10 @@ fn tell(
             .node_up
             .with_label_values(&[node.name().as_ref()])
             .set(up);
+        metrics
+            .bound_names
+            .with_label_values(&[node.name().as_ref()])
+            .set(i64::try_from(state.names.bound).unwrap_or(i64::MAX));
     }
     let bound = states
         .iter()
@@ -164,13 +183,27 @@ fn tell(
         .count();
     reporter.nodes(bound, states.len(), ready.update(states));
     let names = nodes.iter().map(|node| node.name().as_ref());
-    match names
-        .zip(states)
-        .find_map(|(name, state)| trouble(name, state))
-    {
-        Some(trouble) => reporter.trouble(Part::Platform, trouble),
-        None => reporter.well(Part::Platform),
-    }
+    let by_name = || names.clone().zip(states);
+    let say = |part, trouble: Option<Trouble>| match trouble {
+        Some(trouble) => reporter.trouble(part, trouble),
+        None => reporter.well(part),
+    };
+    let node = by_name().find_map(|(name, state)| trouble(name, state));
+    say(Part::Platform, node);
+    let refused = by_name().find_map(|(name, state)| refused(name, &state.names));
+    say(Part::Devices, refused);
+}
+
+/// Names that a node still refuses when it has been asked for all.
+fn refused(node: &str, names: &NamesState) -> Option<Trouble> {
+    let settled = names.bound + names.refused >= names.wanted;
+    let reason = names.reason.as_ref().filter(|_| settled)?;
+    let message = format!(
+        "ThingWorx node {node} refuses to bind some names, which are tried again; end the client that has bound them, or \
+         let it (ThingWorx: {reason})"
+    );
+    let trouble = Trouble::new(ReportClass::User, MemberReport::DEVICE_BIND, message);
+    Some(trouble)
 }
 
 /// What is wrong with a node, if anything.
@@ -235,7 +268,7 @@ mod tests {
             } else {
                 BindState::Pending
             },
-            names: alwayson::NamesState::default(),
+            names: NamesState::default(),
         }
     }
 

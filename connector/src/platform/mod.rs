@@ -3,6 +3,7 @@
 mod bind;
 mod health;
 mod nodes;
+mod right;
 mod routing_group;
 mod services;
 
@@ -19,8 +20,9 @@ use async_trait::async_trait;
 use connector_config::NodeSelection;
 use tokio::{sync::watch, time::Instant};
 
-use crate::metrics::WriteOutcome;
+use crate::{hash::stable, metrics::WriteOutcome, report::Reporter};
 use health::{Health, Verdict};
+use right::{Rights, is_denial};
 
 pub use bind::Binder;
 pub use nodes::{NodesSettings, start as start_nodes};
@@ -43,6 +45,7 @@ pub struct Platform {
     probe: Arc<str>,
     health: Arc<Mutex<Health>>,
     metrics: crate::metrics::Metrics,
+    rights: Arc<Rights>,
 }
 
 /// What a request does.
@@ -118,8 +121,10 @@ impl Platform {
         selection: NodeSelection,
         hub_thing: &str,
         metrics: crate::metrics::Metrics,
+        reporter: Reporter,
     ) -> Self {
         let next = Arc::new(AtomicUsize::new(0));
+        let rights = Arc::new(Rights::new(reporter));
         Self {
             nodes,
             next,
@@ -127,6 +132,7 @@ impl Platform {
             probe: hub_thing.into(),
             health: Arc::default(),
             metrics,
+            rights,
         }
     }
 
@@ -183,7 +189,8 @@ impl Platform {
     async fn answers(&self, node: &Node) -> bool {
         let request = Request::call(self.probe.as_ref(), "GetPropertyDefinitions", None);
         let answer = node.request(&request, REQUEST_TIMEOUT).await;
-        answer.is_ok_and(|response| !response.is_error())
+        // Whoever says that we may not ask is well.
+        answer.is_ok_and(|response| !response.is_error() || is_denial(&response))
     }
 
     fn health<T>(&self, with: impl FnOnce(&mut Health) -> T) -> T {
@@ -225,8 +232,10 @@ impl Destination for Platform {
                 Ok(response) => {
                     self.answered(node);
                     if response.is_error() {
+                        self.rights.refused(request, &response);
                         Err(self.refused(node, kind, &thing, &response).await)
                     } else {
+                        self.rights.has(request);
                         if kind == Kind::Write {
                             self.health(|health| health.wrote(node.name(), &thing, Instant::now()));
                         }
@@ -273,11 +282,7 @@ impl Destination for Platform {
 /// The node that a Thing keeps while it lives: the same in every pod, so that it stays the same when
 /// a partition moves.
 fn home(thing: &str, nodes: usize) -> usize {
-    // FNV-1a: stable over versions, unlike the standard library's hasher.
-    let hash = thing.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    usize::try_from(hash % nodes.max(1) as u64).unwrap_or(0)
+    usize::try_from(stable(thing) % nodes.max(1) as u64).unwrap_or(0)
 }
 
 fn in_turn(nodes: &[Node], first: usize) -> impl Iterator<Item = &Node> {

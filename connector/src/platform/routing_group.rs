@@ -25,8 +25,8 @@ pub enum Unresolved {
     },
     /// The hub Thing's configuration cannot be read.
     #[error(
-        "hub Thing {hub} did not answer GetConfiguration: {error}; check that the Thing exists and that \
-         the connector's user may run its services, or set spec.routingGroup"
+        "hub Thing {hub} did not answer GetConfiguration; check that it exists and that the connector's user may run \
+         this service of it, or set spec.routingGroup (ThingWorx: {error})"
     )]
     Unreadable {
         /// The hub Thing.

@@ -63,10 +63,9 @@ fn request() -> Request {
 
 fn trouble(reason: &str) -> Trouble {
     let message = format!(
-        "the services on {HUB} (CreateAzureIotDevice and others) are not offered: ThingWorx answers \
-         AddShapeToThing with: {reason}; import the Connection Services and Azure IoT extensions, and let \
-         the connector's user run EntityServices.AddShapeToThing and read the template of {HUB} at design \
-         time"
+        "the services on {HUB} are not offered; import the Connection Services and Azure IoT extensions, and let the \
+         connector's user run EntityServices.AddShapeToThing and read the template of {HUB} at design time \
+         (ThingWorx: {reason})"
     );
     Trouble::new(ReportClass::User, MemberReport::DEVICE_SERVICES, message)
 }

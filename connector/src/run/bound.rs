@@ -12,6 +12,9 @@ use super::{
     stage::{Retry, until},
 };
 use crate::{
+    egress::Hub,
+    inventory::Inventory,
+    member::Members,
     platform::{self, Binder, HUB, NodesSettings, Platform},
     report::Part,
     secret::SecretFile,
@@ -55,6 +58,18 @@ impl Parts {
         binder.join(hub, &group, names);
         reporter.phase(Phase::Running);
         Some(group)
+    }
+
+    /// Binds this member's devices by name from now on.
+    pub(super) fn bind_devices(&self, binder: &Binder, hub: Hub, stopping: &CancellationToken) {
+        let inventory = Inventory {
+            binder: binder.clone(),
+            members: Members::new(self.members.subscribe()),
+            own: self.identity.member(),
+            reporter: self.reporter.clone(),
+        };
+        let end = stopping.clone();
+        tokio::spawn(async move { inventory.run(|| hub.devices(), end).await });
     }
 
     pub(super) async fn unbind(&self, nodes: &platform::Nodes, binder: &Binder) {

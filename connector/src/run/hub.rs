@@ -15,8 +15,9 @@ use super::{
     read_file,
 };
 use crate::{
-    egress::{Hub, Mark, Ways},
+    egress::{Hub, Mark, RegistryRights, Size, Ways},
     identity::MemberId,
+    member::Members,
     report::{Reporter, Trouble},
     secret::SecretFile,
 };
@@ -31,6 +32,8 @@ pub(super) struct Hubs {
     hub: Hub,
     /// How the hub's feedback is read, if it is.
     pub(super) feedback: Option<(HubAmqpSettings, Mark)>,
+    /// What is known of the policy's rights on the registry.
+    pub(super) rights: RegistryRights,
     /// Where telemetry is read from.
     pub(super) endpoints: Endpoints,
 }
@@ -49,6 +52,7 @@ impl Hubs {
     pub(super) fn new(
         settings: &IotHub<File, File>,
         mark: Mark,
+        members: Members,
         member: &MemberId,
         reporter: &Reporter,
         end: CancellationToken,
@@ -57,6 +61,8 @@ impl Hubs {
             connection_string,
             registry_connection_string,
             event_hubs,
+            tier,
+            units,
             transport,
             proxy,
             messages: _,
@@ -79,6 +85,15 @@ impl Hubs {
         let ca = ca
             .map(|file| read_file("iotHub.tls.ca", file))
             .transpose()?;
+        let (policy, setting) = match &registry {
+            Some(registry) => (&registry.policy, "iotHub.registryConnectionString"),
+            None => (&connection.policy, "iotHub.connectionString"),
+        };
+        let rights = RegistryRights {
+            policy: policy.clone(),
+            setting,
+            reporter: reporter.clone(),
+        };
         let tls = HubTls {
             ca: ca.map(Into::into),
         };
@@ -120,12 +135,14 @@ impl Hubs {
             registry: registry.unwrap_or_else(|| rest.clone()),
             rest,
         };
-        let hub = Hub::new(ways, commands.clone(), mark.clone());
+        let size = tier.zip(*units).map(|(tier, units)| Size { tier, units });
+        let hub = Hub::new(ways, commands.clone(), mark.clone(), size, members);
         let feedback = commands.feedback.then_some((amqp, mark));
         Ok(Self {
             hub,
             endpoints,
             feedback,
+            rights,
         })
     }
 

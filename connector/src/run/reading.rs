@@ -1,7 +1,10 @@
 //! Reading, wherever the hub's built-in endpoint is. One source of events and its claims at a time; when
 //! the endpoint moves, what was read is settled and handed over, and reading begins anew at the new one.
 
+use std::collections::BTreeSet;
+
 use connector_config::StartPosition;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -11,7 +14,7 @@ use super::{
 };
 use crate::{
     claim::{self, Claim, Claims, Keeper, Lags, SoloClaim},
-    identity::Identity,
+    identity::{Identity, MemberId},
     ingress::{Ingress, Readers, Survey},
     metrics::Metrics,
     report::{Part, Reporter},
@@ -28,6 +31,8 @@ pub(super) struct Reading<'a, F> {
     pub(super) ingress: F,
     pub(super) metrics: &'a Metrics,
     pub(super) reporter: &'a Reporter,
+    /// Where it is told who takes part.
+    pub(super) members: &'a watch::Sender<BTreeSet<MemberId>>,
 }
 
 impl<F: Fn(&Endpoint, StartPosition, Survey) -> Ingress> Reading<'_, F> {
@@ -141,6 +146,7 @@ impl<F: Fn(&Endpoint, StartPosition, Survey) -> Ingress> Reading<'_, F> {
                         survey,
                         metrics: self.metrics.clone(),
                     },
+                    self.members.clone(),
                 );
                 keeper.run(readers, stop).await;
             }

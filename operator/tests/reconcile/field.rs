@@ -135,6 +135,10 @@ pub fn fields() -> Vec<(Value, &'static str)> {
             "deviceServices: false",
         ),
         (
+            json!({"thingworx": {"bindDevices": true}}),
+            "bindDevices: true",
+        ),
+        (
             json!({"iotHub": {"commands": {"messageExpirySeconds": 90}}}),
             "messageExpirySeconds: 90",
         ),
@@ -174,6 +178,7 @@ pub fn fields() -> Vec<(Value, &'static str)> {
             json!({"iotHub": {"proxy": "http://proxy.example.com:3128"}}),
             "proxy.example.com",
         ),
+        (json!({"iotHub": {"tier": "S2", "units": 77}}), "units: 77"),
         (
             json!({"iotHub": {"transport": "WebSockets"}}),
             "transport: WebSockets",

@@ -32,9 +32,12 @@ impl Binder {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Policy {
-    /// It is refused: the platform's default from 8.x on.
+    /// It is refused: the platform's default from 8.x on. A bind of several names of which one is refused binds
+    /// none of them; whether the platform does so is not public, so there is the next as well.
     #[default]
     FirstInWins,
+    /// The same, but what is not refused is bound.
+    FirstInWinsByName,
     /// It replaces the first.
     LastInWins,
 }
@@ -66,21 +69,34 @@ impl BindTable {
         many: bool,
         policy: Policy,
     ) -> Result<(), AlreadyBound> {
-        let binders = self.names.entry(name.to_owned()).or_default();
-        binders.retain(|one| !one.same_party(&binder));
-        if !many && let Some(first) = binders.first() {
-            match policy {
-                Policy::FirstInWins => {
-                    return Err(AlreadyBound {
-                        name: name.to_owned(),
-                        by: first.clone(),
-                    });
-                }
-                Policy::LastInWins => binders.clear(),
-            }
+        if let Some(by) = self.holder(name, &binder, many, policy) {
+            let (name, by) = (name.to_owned(), by.clone());
+            return Err(AlreadyBound { name, by });
         }
+        let binders = self.names.entry(name.to_owned()).or_default();
+        binders.retain(|one| many && !one.same_party(&binder));
         binders.push(binder);
         Ok(())
+    }
+
+    /// Who keeps `binder` from binding a name.
+    #[must_use]
+    pub fn holder(
+        &self,
+        name: &str,
+        binder: &Binder,
+        many: bool,
+        policy: Policy,
+    ) -> Option<&Binder> {
+        let mut others = self
+            .binders(name)
+            .iter()
+            .filter(|one| !one.same_party(binder));
+        match policy {
+            Policy::LastInWins => None,
+            Policy::FirstInWins | Policy::FirstInWinsByName if many => None,
+            Policy::FirstInWins | Policy::FirstInWinsByName => others.next(),
+        }
     }
 
     /// Unbinds a name; one that another endpoint has is left alone.

@@ -19,6 +19,7 @@ use crate::{
     fault::{Fault, Faults},
     log::{DrawEntry, EventEntry, Log, ValueEntry},
     model::{Model, Thing, is_gateway_template},
+    right::Rights,
     tally::{Tally, TallyView},
 };
 
@@ -27,6 +28,8 @@ use crate::{
 pub struct ClusterSettings {
     /// Application keys that are accepted.
     pub app_keys: BTreeSet<String>,
+    /// What edges may do that log in with one.
+    pub rights: Rights,
     /// Seed of the draws among binders.
     pub seed: u64,
     /// Longest random delay before a request of the platform is sent.
@@ -50,6 +53,7 @@ impl Default for ClusterSettings {
     fn default() -> Self {
         Self {
             app_keys: BTreeSet::new(),
+            rights: Rights::all(),
             seed: 1,
             draw_delay: Duration::ZERO,
             policy: Policy::default(),
@@ -62,6 +66,9 @@ impl Default for ClusterSettings {
     }
 }
 
+/// The endpoint of a client of which nothing else is known; others count from 1.
+const FOREIGNER: EndpointId = EndpointId::MAX;
+
 /// Entries that each log holds.
 const LOG: usize = 2_000_000;
 
@@ -71,6 +78,7 @@ pub struct Cluster {
     pub settings: ClusterSettings,
     pub(crate) model: Mutex<Model>,
     pub(crate) keys: Mutex<BTreeSet<String>>,
+    pub(crate) rights: Mutex<Rights>,
     pub(crate) values: Mutex<Log<ValueEntry>>,
     /// Instead of the log, if it was asked for.
     pub(crate) tally: Option<Mutex<Tally>>,
@@ -130,6 +138,7 @@ impl Cluster {
         Self {
             model: Mutex::new(Model::with_extensions()),
             keys: Mutex::new(settings.app_keys.clone()),
+            rights: Mutex::new(settings.rights.clone()),
             values: Mutex::new(Log::new(LOG)),
             tally: settings
                 .count_only
@@ -216,6 +225,24 @@ impl Cluster {
         self.nodes.iter().map(gateways).collect()
     }
 
+    /// A client of which nothing else is known binds a name on every node, whoever has it, or lets it go.
+    pub fn hold(&self, name: &str, on: bool) {
+        for node in &self.nodes {
+            let mut binds = lock(&node.binds);
+            match on {
+                true => {
+                    let binder = Binder {
+                        endpoint: FOREIGNER,
+                        gateway: None,
+                    };
+                    // The last wins.
+                    let _ = binds.bind(name, binder, false, Policy::LastInWins);
+                }
+                false => binds.unbind(name, FOREIGNER),
+            }
+        }
+    }
+
     /// An application key is no longer valid.
     pub fn revoke(&self, key: &str) {
         lock(&self.keys).remove(key);
@@ -261,25 +288,34 @@ impl Cluster {
         let policy = *lock(&self.policy);
         let model = lock(&self.model);
         let mut binds = lock(&shared.binds);
-        for name in &names {
-            let many = model
-                .thing(name)
-                .is_some_and(|(_, thing)| thing.takes_many_binders());
-            let binder = Binder {
-                endpoint,
-                gateway: gateway.clone(),
-            };
-            binds.bind(name, binder, many, policy).map_err(|clash| {
-                let by = clash
-                    .by
-                    .gateway
-                    .unwrap_or_else(|| clash.by.endpoint.to_string());
-                format!(
-                    "An error occurred while processing a message: binding failed, see server log \
-                     [name: {}, already bound by: {by}]",
-                    clash.name
-                )
-            })?;
+        let binder = Binder { endpoint, gateway };
+        let many = |name: &str| {
+            let thing = model.thing(name);
+            thing.is_some_and(|(_, thing)| thing.takes_many_binders())
+        };
+        let clash = names.iter().find_map(|name| {
+            let by = binds.holder(name, &binder, many(name), policy)?;
+            Some((
+                name,
+                by.gateway
+                    .clone()
+                    .unwrap_or_else(|| by.endpoint.to_string()),
+            ))
+        });
+        let refused = clash.map(|(name, by)| {
+            format!(
+                "An error occurred while processing a message: binding failed, see server log [name: {name}, \
+                 already bound by: {by}]"
+            )
+        });
+        if refused.is_none() || policy == Policy::FirstInWinsByName {
+            for name in &names {
+                // Refused ones were looked for above.
+                let _ = binds.bind(name, binder.clone(), many(name), policy);
+            }
+        }
+        if let Some(refused) = refused {
+            return Err(refused);
         }
         Ok(names)
     }

@@ -34,6 +34,7 @@ pub(crate) fn services(cluster: &Cluster, request: &Request) -> Result<Response,
             if !model.has_template(&template) {
                 return Err(format!("ThingTemplate [{template}] does not exist"));
             }
+            lock(&cluster.rights).check_design(model.base(&template))?;
             let thing = Thing {
                 enabled: false,
                 ..Thing::of(&template)
@@ -47,6 +48,9 @@ pub(crate) fn services(cluster: &Cluster, request: &Request) -> Result<Response,
         },
         "AddShapeToThing" => {
             let shape = text("thingShapeName").ok_or("no Thing Shape is given")?;
+            if let Some((_, thing)) = model.thing(&name) {
+                lock(&cluster.rights).check_design(model.base(&thing.template))?;
+            }
             model.add_shape(&name, &shape)?;
             Ok(Response::ok())
         }

@@ -81,7 +81,9 @@ struct Call<'a> {
 
 impl Call<'_> {
     fn run(&self, request: &Request) -> Done {
+        let may = |template: Option<&str>| lock(&self.cluster.rights).check(request, template);
         if request.entity_type == EntityType::RESOURCES && request.entity == "EntityServices" {
+            may(None)?;
             return entity::services(self.cluster, request);
         }
         if request.entity_type != EntityType::THINGS {
@@ -92,6 +94,7 @@ impl Call<'_> {
             return Err(format!("Thing [{}] does not exist", request.entity));
         };
         let (name, thing) = (name.to_owned(), Arc::clone(thing));
+        may(Some(model.base(&thing.template)))?;
         let service = match request.characteristic {
             Characteristic::SERVICES => request.target.as_str(),
             _ => "",

@@ -17,6 +17,7 @@ mod log;
 mod model;
 mod node;
 mod rest;
+mod right;
 mod socket;
 mod tally;
 mod times;
@@ -26,6 +27,7 @@ pub use draw::NoAnswer;
 pub use fault::Fault;
 pub use load::{BadLoad, Kind, Load, LoadView};
 pub use model::{Property, Remote, Service, Thing};
+pub use right::Rights;
 pub use tally::TallyView;
 pub use times::TimesView;
 

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Du
 use clap::Parser;
 use rustls::{ServerConfig, crypto::aws_lc_rs};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
-use thingworx_standin::{ClusterSettings, Config, run};
+use thingworx_standin::{ClusterSettings, Config, Rights, run};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -101,6 +101,8 @@ async fn start(args: Args) -> Result<(), Box<dyn std::error::Error>> {
     };
     let cluster = ClusterSettings {
         app_keys: args.app_key.into_iter().collect(),
+        // So that every scenario proves them to be enough.
+        rights: Rights::connector(),
         seed,
         draw_delay: Duration::from_millis(args.draw_delay_ms),
         request_timeout: Duration::from_secs(args.request_timeout_s),

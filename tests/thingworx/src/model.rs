@@ -281,6 +281,16 @@ impl Model {
         Ok(())
     }
 
+    /// What a template is derived of, whose rights hold for its Things as well; itself if of none.
+    #[must_use]
+    pub fn base<'a>(&self, template: &'a str) -> &'a str {
+        if self.derived.contains(template) {
+            "AzureIotThing"
+        } else {
+            template
+        }
+    }
+
     /// Derives a template of `AzureIotThing`.
     pub fn derive(&mut self, template: &str) {
         self.derived.insert(template.to_owned());

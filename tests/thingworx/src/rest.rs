@@ -31,6 +31,7 @@ use crate::{
     fault::Fault,
     load::{BadLoad, Load, LoadView},
     model::Thing,
+    right::Rights,
     tally::TallyView,
 };
 
@@ -60,6 +61,8 @@ pub(crate) fn router(cluster: Shared) -> Router {
         .route("/standin/faults", post(fault))
         .route("/standin/keys/{key}", put(add_key).delete(revoke_key))
         .route("/standin/policy", put(policy))
+        .route("/standin/foreign/{name}", put(hold).delete(let_go))
+        .route("/standin/rights", get(rights).put(grant))
         .layer(middleware::from_fn_with_state(cluster.clone(), logged_in));
     Router::new()
         .route("/Thingworx/health", get(async || StatusCode::OK))
@@ -486,6 +489,25 @@ async fn add_key(State(cluster): State<Shared>, Path(key): Path<String>) -> Stat
 
 async fn revoke_key(State(cluster): State<Shared>, Path(key): Path<String>) -> StatusCode {
     lock(&cluster.keys).remove(&key);
+    StatusCode::OK
+}
+
+async fn hold(State(cluster): State<Shared>, Path(name): Path<String>) -> StatusCode {
+    cluster.hold(&name, true);
+    StatusCode::OK
+}
+
+async fn let_go(State(cluster): State<Shared>, Path(name): Path<String>) -> StatusCode {
+    cluster.hold(&name, false);
+    StatusCode::OK
+}
+
+async fn rights(State(cluster): State<Shared>) -> Json<BTreeSet<String>> {
+    Json(lock(&cluster.rights).iter().map(str::to_owned).collect())
+}
+
+async fn grant(State(cluster): State<Shared>, Json(rights): Json<BTreeSet<String>>) -> StatusCode {
+    *lock(&cluster.rights) = Rights::only(rights);
     StatusCode::OK
 }
 

@@ -11,8 +11,9 @@ pub struct DesiredBinds {
     pub gateway: Option<Gateway>,
     /// A Thing that several endpoints bind together. Bound after the gateway.
     pub group: Option<GroupBind>,
-    /// Further names, bound after these. One that is refused holds up no other.
-    pub names: Arc<BTreeSet<String>>,
+    /// Further names, bound after these. One that is refused holds up no other. There may be tens of thousands,
+    /// which all nodes share.
+    pub names: Arc<BTreeSet<Arc<str>>>,
 }
 
 /// A Thing that several endpoints bind together, so that the platform spreads its requests.

@@ -13,6 +13,13 @@ use crate::{Bind, Body, CHUNK, Response};
 
 /// Names of one bind: they must fit into one frame, with room for the header.
 const BATCH_BYTES: usize = CHUNK - 64;
+/// Names of one bind at most: what it takes to find the one at fault among them is bounded.
+const BATCH_NAMES: usize = 500;
+/// The pause after a refusal is doubled so often: thousands of names that somebody else has are not asked for all the
+/// time.
+const LONGEST: u32 = 3;
+/// Characters of a reason that are kept for each name: a platform repeats the whole message in it.
+const REASON: usize = 200;
 /// A name on the wire has its length before it.
 const LENGTH_BYTES: usize = 2;
 
@@ -21,8 +28,8 @@ const LENGTH_BYTES: usize = 2;
 pub(super) enum Step {
     BindGateway,
     BindGroup,
-    BindNames(Vec<String>),
-    UnbindNames(Vec<String>),
+    BindNames(Vec<Arc<str>>),
+    UnbindNames(Vec<Arc<str>>),
     UnbindGateway,
     UnbindGroup,
 }
@@ -48,8 +55,8 @@ impl Step {
                     .as_ref()
                     .map_or_else(|| Bind::names(None), group_bind),
             ),
-            Self::BindNames(names) => Body::Bind(Bind::names(names.iter().map(String::as_str))),
-            Self::UnbindNames(names) => Body::Unbind(Bind::names(names.iter().map(String::as_str))),
+            Self::BindNames(names) => Body::Bind(Bind::names(names.iter().map(AsRef::as_ref))),
+            Self::UnbindNames(names) => Body::Unbind(Bind::names(names.iter().map(AsRef::as_ref))),
         }
     }
 }
@@ -72,18 +79,28 @@ pub(super) struct Binding {
 /// Names beyond the gateway's and the group's.
 #[derive(Debug, Default)]
 struct Names {
-    bound: BTreeSet<String>,
+    bound: BTreeSet<Arc<str>>,
     /// To be bound, in batches; a batch that is refused comes back as halves.
-    batches: VecDeque<Vec<String>>,
+    batches: VecDeque<Vec<Arc<str>>>,
     /// Bound and no longer wanted, in batches.
-    unbinds: VecDeque<Vec<String>>,
-    /// Refused one by one: when they are tried again, and why they were.
-    refused: BTreeMap<String, (Instant, String)>,
+    unbinds: VecDeque<Vec<Arc<str>>>,
+    /// Refused one by one.
+    refused: BTreeMap<Arc<str>, Refused>,
+}
+
+/// A name that the node refuses.
+#[derive(Debug)]
+struct Refused {
+    /// When it is tried again.
+    again: Instant,
+    /// How often it has been refused.
+    times: u32,
+    reason: String,
 }
 
 impl Names {
     /// Forgets what is no longer wanted, and puts what is new into batches.
-    fn want(&mut self, wanted: &BTreeSet<String>) {
+    fn want(&mut self, wanted: &BTreeSet<Arc<str>>) {
         self.refused.retain(|name, _| wanted.contains(name));
         let missing = wanted
             .iter()
@@ -92,33 +109,43 @@ impl Names {
         self.unbinds = batches(self.bound.difference(wanted).cloned()).into();
     }
 
-    /// The next to bind; refused ones when their time has come, each alone.
-    fn next(&mut self, now: Instant) -> Option<Vec<String>> {
+    /// The next to bind; refused ones when their time has come, together: whoever held them has perhaps let go of
+    /// them together.
+    fn next(&mut self, now: Instant) -> Option<Vec<Arc<str>>> {
         self.batches.pop_front().or_else(|| {
-            let due = self.refused.iter().find(|(_, (at, _))| *at <= now)?;
-            Some(vec![due.0.clone()])
+            let due = self.refused.iter().filter(|(_, one)| one.again <= now);
+            batches(due.map(|(name, _)| name.clone()).take(BATCH_NAMES))
+                .into_iter()
+                .next()
         })
     }
 
-    fn refuse(&mut self, mut names: Vec<String>, again: Instant, reason: &str) {
+    /// They were refused together: halved, until the one at fault stands alone.
+    fn refuse(&mut self, mut names: Vec<Arc<str>>, now: Instant, pause: Duration, reason: &str) {
         if names.len() > 1 {
             let half = names.split_off(names.len() / 2);
             self.batches.push_front(half);
             self.batches.push_front(names);
         } else if let Some(name) = names.pop() {
-            self.refused.insert(name, (again, reason.to_owned()));
+            let times = self.refused.get(&name).map_or(0, |one| one.times);
+            let refused = Refused {
+                again: now + pause * (1 << times.min(LONGEST)),
+                times: times.saturating_add(1),
+                reason: reason.chars().take(REASON).collect(),
+            };
+            self.refused.insert(name, refused);
         }
     }
 }
 
 /// Names in messages that each fit into one frame.
-fn batches(names: impl Iterator<Item = String>) -> Vec<Vec<String>> {
-    let mut batches: Vec<Vec<String>> = Vec::new();
+fn batches(names: impl Iterator<Item = Arc<str>>) -> Vec<Vec<Arc<str>>> {
+    let mut batches: Vec<Vec<Arc<str>>> = Vec::new();
     let mut room = 0;
     for name in names {
         let bytes = name.len() + LENGTH_BYTES;
         match batches.last_mut() {
-            Some(batch) if bytes <= room => batch.push(name),
+            Some(batch) if bytes <= room && batch.len() < BATCH_NAMES => batch.push(name),
             _ => {
                 room = BATCH_BYTES;
                 batches.push(vec![name]);
@@ -204,7 +231,7 @@ impl Binding {
         match step {
             Step::BindNames(names) if refused => {
                 let reason = words(response);
-                self.names.refuse(names, now + pause, &reason);
+                self.names.refuse(names, now, pause, &reason);
             }
             Step::BindNames(names) => {
                 for name in &names {
@@ -258,7 +285,7 @@ impl Binding {
                 .refused
                 .iter()
                 .next()
-                .map(|(name, (_, reason))| format!("{name}: {reason}")),
+                .map(|(name, one)| format!("{name}: {}", one.reason)),
         }
     }
 }
@@ -288,7 +315,7 @@ mod tests {
 
     const PAUSE: Duration = Duration::from_secs(10);
 
-    fn wanted(names: impl IntoIterator<Item = String>) -> DesiredBinds {
+    fn wanted(names: impl IntoIterator<Item = Arc<str>>) -> DesiredBinds {
         DesiredBinds {
             gateway: Some(Gateway {
                 name: "me".into(),
@@ -299,8 +326,8 @@ mod tests {
         }
     }
 
-    fn names(count: usize) -> impl Iterator<Item = String> {
-        (0..count).map(|number| format!("device-{number:06}"))
+    fn names(count: usize) -> impl Iterator<Item = Arc<str>> {
+        (0..count).map(|number| format!("device-{number:06}").into())
     }
 
     /// Answers until nothing more is asked; tells how many questions there were.
@@ -326,7 +353,8 @@ mod tests {
         let (mut binding, now) = (Binding::default(), Instant::now());
         binding.want(wanted(names(2_000)));
         let asked = settle(&mut binding, now, |_| false);
-        assert_eq!(asked, 1 + 2_000_usize.div_ceil(BATCH_BYTES / 15));
+        let batch = BATCH_NAMES.min(BATCH_BYTES / 15);
+        assert_eq!(asked, 1 + 2_000_usize.div_ceil(batch));
         assert_eq!(binding.names().bound, 2_000);
         binding.want(wanted(names(10)));
         settle(&mut binding, now, |_| false);
@@ -351,6 +379,19 @@ mod tests {
         assert_eq!(settle(&mut binding, now + PAUSE / 2, refuse), 0);
         assert_eq!(settle(&mut binding, now + PAUSE, |_| false), 1);
         assert_eq!(binding.names().bound, 500);
+    }
+
+    #[test]
+    fn many_that_are_refused_are_bound_together_once_they_are_free_and_asked_for_ever_more_seldom()
+    {
+        let (mut binding, now) = (Binding::default(), Instant::now());
+        binding.want(wanted(names(300)));
+        settle(&mut binding, now, |_| true);
+        assert_eq!(binding.names().refused, 300);
+        settle(&mut binding, now + PAUSE, |_| true);
+        assert_eq!(settle(&mut binding, now + 2 * PAUSE, |_| false), 0);
+        assert_eq!(settle(&mut binding, now + 3 * PAUSE, |_| false), 1);
+        assert_eq!(binding.names().bound, 300);
     }
 
     #[test]

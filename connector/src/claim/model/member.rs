@@ -327,6 +327,7 @@ impl Member {
             partitions,
             reporter.clone(),
             Lags { survey, metrics },
+            tokio::sync::watch::Sender::default(),
         );
         let (on_stop, on_end, told) = (stop.clone(), end.clone(), reporter.clone());
         let spawner = process.clone();

@@ -1,5 +1,6 @@
 //! When the hub is asked, and how often: it throttles each sort of operation by itself, and says when it
-//! wants to be asked again. Nothing is held back before it does.
+//! wants to be asked again. Where its size is known, no more is asked than that allows; otherwise nothing is held
+//! back before the hub does.
 //!
 //! Source: Microsoft Learn, "Understand and resolve Azure IoT Hub errors" (429001) and "IoT Hub quotas and
 //! throttling".
@@ -11,6 +12,8 @@ use std::{
 
 use iothub::{Class, HubError, Taken};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+
+use super::quota::Quota;
 
 /// What the hub counts apart from each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +34,8 @@ pub(super) enum Sort {
     Query,
 }
 
-const SORTS: usize = 7;
+/// How many sorts there are.
+pub(super) const SORTS: usize = 7;
 
 /// Whether an operation may be repeated when nobody knows whether the hub has carried it out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,9 +55,12 @@ const AGAIN: Duration = Duration::from_millis(200);
 /// while the platform's own budget runs.
 const TRIES: u32 = 3;
 
-/// One for each sort.
+/// One for each sort, and what the hub's size allows.
 #[derive(Debug, Default)]
-pub(super) struct Gates([Gate; SORTS]);
+pub(super) struct Gates {
+    gates: [Gate; SORTS],
+    quota: Option<Quota>,
+}
 
 #[derive(Debug, Default)]
 struct Gate(Mutex<Throttled>);
@@ -61,6 +68,7 @@ struct Gate(Mutex<Throttled>);
 /// Since when, and for how long.
 #[derive(Debug, Default)]
 struct Throttled {
+    since: Option<Instant>,
     until: Option<Instant>,
     /// Throttlings since the last success.
     row: u32,
@@ -68,13 +76,16 @@ struct Throttled {
 
 impl Gate {
     fn state(&self) -> MutexGuard<'_, Throttled> {
-        // Both fields are whole at any time.
+        // The fields are whole at any time.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The hub has done something of this sort: it does not throttle any more.
-    fn open(&self) {
-        *self.state() = Throttled::default();
+    /// The hub has done something of this sort that it was asked for since it throttled: it does so no more.
+    fn open(&self, asked: Instant) {
+        let mut state = self.state();
+        if state.since.is_none_or(|since| asked > since) {
+            *state = Throttled::default();
+        }
     }
 
     /// The hub throttles. Those who asked at the same time and were throttled as well make it no longer.
@@ -88,6 +99,7 @@ impl Gate {
         let own = first.saturating_mul(1 << state.row.min(8)).min(last);
         state.row = state.row.saturating_add(1);
         let until = now + after.unwrap_or(own);
+        state.since = Some(now);
         state.until = Some(state.until.map_or(until, |old| old.max(until)));
     }
 
@@ -98,17 +110,17 @@ impl Gate {
 }
 
 impl Gates {
-    /// Asks the hub, again and again where that cannot do anything twice, until `deadline`. What cannot be
-    /// asked in time is refused at once.
-    pub(super) async fn pass<T, F: Future<Output = Result<T, HubError>>>(
-        &self,
-        sort: Sort,
-        repeat: Repeat,
-        deadline: Instant,
-        mut ask: impl FnMut() -> F,
-    ) -> Result<T, HubError> {
-        let gate = &self.0[sort as usize];
-        let mut tries = 0;
+    /// Gates before a hub of which this much may be asked.
+    pub(super) fn new(quota: Option<Quota>) -> Self {
+        Self {
+            quota,
+            ..Self::default()
+        }
+    }
+
+    /// Waits until the hub may be asked.
+    async fn turn(&self, sort: Sort, cost: f64, deadline: Instant) -> Result<(), HubError> {
+        let gate = &self.gates[sort as usize];
         loop {
             if let Some(until) = gate.closed_until(Instant::now()) {
                 if until >= deadline {
@@ -119,13 +131,49 @@ impl Gates {
                 }
                 sleep_until(until).await;
             }
+            let Some(quota) = &self.quota else {
+                return Ok(());
+            };
+            sleep_until(quota.turn(sort, cost, deadline)?).await;
+            // Those who waited together go one after the other also when the hub has throttled in the meantime.
+            if gate.closed_until(Instant::now()).is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Asks the hub for something that counts once, as [`Self::pass_large`] does.
+    pub(super) async fn pass<T, F: Future<Output = Result<T, HubError>>>(
+        &self,
+        sort: Sort,
+        repeat: Repeat,
+        deadline: Instant,
+        ask: impl FnMut() -> F,
+    ) -> Result<T, HubError> {
+        self.pass_large(sort, 1.0, repeat, deadline, ask).await
+    }
+
+    /// Asks the hub, again and again where that cannot do anything twice, until `deadline`. What cannot be
+    /// asked in time is refused at once.
+    pub(super) async fn pass_large<T, F: Future<Output = Result<T, HubError>>>(
+        &self,
+        sort: Sort,
+        cost: f64,
+        repeat: Repeat,
+        deadline: Instant,
+        mut ask: impl FnMut() -> F,
+    ) -> Result<T, HubError> {
+        let gate = &self.gates[sort as usize];
+        let mut tries = 0;
+        loop {
+            self.turn(sort, cost, deadline).await?;
             let asked = Instant::now();
             let answer = timeout_at(deadline, ask())
                 .await
                 .unwrap_or_else(|_| Err(unanswered(sort)));
             let error = match answer {
                 Ok(done) => {
-                    gate.open();
+                    gate.open(asked);
                     return Ok(done);
                 }
                 Err(error) => error,
@@ -286,10 +334,25 @@ mod tests {
         let gates = Gates::default();
         let (asked, now) = (Instant::now(), Instant::now());
         for _ in 0..100 {
-            gates.0[Sort::Method as usize].close(None, asked, now);
+            gates.gates[Sort::Method as usize].close(None, asked, now);
         }
-        let until = gates.0[Sort::Method as usize].closed_until(now);
+        let until = gates.gates[Sort::Method as usize].closed_until(now);
         assert_eq!(until, Some(now + PAUSE.0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_asked_before_a_throttling_does_not_end_it() {
+        let gates = Gates::default();
+        let early = gates.pass(Sort::Method, Repeat::IfNotTaken, deadline(), || async {
+            sleep(Duration::from_secs(1)).await;
+            Ok(())
+        });
+        let throttled = [Err(throttled(Some(60)))];
+        let throttled = ask(&gates, Repeat::IfNotTaken, deadline(), &throttled);
+        let (early, _) = tokio::join!(early, throttled);
+        assert_eq!(early, Ok(()));
+        let (_, asked) = ask(&gates, Repeat::IfNotTaken, deadline(), &[Ok(())]).await;
+        assert_eq!(asked, 0);
     }
 
     #[tokio::test(start_paused = true)]

@@ -16,6 +16,10 @@ use super::{
 const SHORTEST: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(300);
 
+/// Each piece of a call that is begun counts (Microsoft Learn, "IoT Hub quotas and throttling": 4 KB). Whether the
+/// device's answer counts as well is not published.
+const PIECE: u32 = 4096;
+
 /// Calls a method and waits for the device's answer.
 pub(super) async fn invoke(
     hub: &Hub,
@@ -37,9 +41,11 @@ pub(super) async fn invoke(
         response_timeout: response.unwrap_or(LONGEST).min(left - connect).min(LONGEST),
         connect_timeout: connect,
     };
+    let length = u32::try_from(payload.to_string().len()).unwrap_or(u32::MAX);
+    let pieces = f64::from(length.div_ceil(PIECE).max(1));
     let answer = hub
         .gates
-        .pass(Sort::Method, Repeat::IfNotTaken, deadline, || {
+        .pass_large(Sort::Method, pieces, Repeat::IfNotTaken, deadline, || {
             let left = left(deadline);
             // Less the hub does not take, and more nobody waits for.
             let call = (left >= SHORTEST + connect).then(|| call(left));

@@ -3,12 +3,15 @@
 //! Each operation knows whether it may be repeated: a message, a method or a job only if the hub provably
 //! has not taken it, everything else as well when nobody can tell.
 
+mod bucket;
 mod coalesce;
 mod job;
 mod limit;
+mod list;
 mod mark;
 mod message;
 mod method;
+mod quota;
 mod registry;
 mod search;
 mod twin;
@@ -21,9 +24,12 @@ use iothub::{C2dSender, HubError, HubRest, MethodAnswer};
 use tokio::time::Instant;
 
 use super::command::{Command, Refusal};
+use crate::member::Members;
 use coalesce::Coalescer;
 use limit::Gates;
 pub use mark::Mark;
+use quota::Quota;
+pub use quota::Size;
 
 /// The ways to the hub, each with the rights that it needs. Cheap to clone.
 #[derive(Clone)]
@@ -100,14 +106,21 @@ impl From<Refusal> for Failure {
 }
 
 impl Hub {
-    /// The hub by these ways.
+    /// The hub by these ways; of its size, if that is known, `members` have equal parts.
     #[must_use]
-    pub fn new(ways: Ways, settings: Commands, mark: Mark) -> Self {
+    pub fn new(
+        ways: Ways,
+        settings: Commands,
+        mark: Mark,
+        size: Option<Size>,
+        members: Members,
+    ) -> Self {
+        let quota = size.map(|size| Quota::new(size, members));
         Self {
             ways,
             settings: Arc::new(settings),
             mark,
-            gates: Arc::default(),
+            gates: Arc::new(Gates::new(quota)),
             lanes: Coalescer::default(),
         }
     }

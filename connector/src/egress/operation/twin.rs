@@ -1,7 +1,10 @@
 //! Twins: read on demand, changed by merging.
 
+use std::time::Duration;
+
 use alwayson::Status;
-use iothub::{Condition, TwinPatch};
+use async_trait::async_trait;
+use iothub::{Condition, HubError, TwinPatch, TwinReader};
 use serde_json::{Map, Value as Json};
 use tokio::time::Instant;
 
@@ -14,6 +17,9 @@ use super::{
     limit::{Repeat, Sort},
 };
 
+/// As long as ingress waits for a twin.
+const INGRESS: Duration = Duration::from_secs(8);
+
 /// Reads a part of a twin, or one key of what the device reports.
 pub(super) async fn read(
     hub: &Hub,
@@ -23,13 +29,7 @@ pub(super) async fn read(
     property: String,
     deadline: Instant,
 ) -> Result<Done, Failure> {
-    let TwinOf { device, module } = twin;
-    let whole = hub
-        .gates
-        .pass(Sort::TwinRead, Repeat::Always, deadline, || {
-            hub.ways.rest.twin(device, module.as_deref())
-        })
-        .await?;
+    let whole = whole(hub, &twin.device, twin.module.as_deref(), deadline).await?;
     let found = match part {
         Some(part) => Some(Json::Object(part_of(&whole, part))),
         None => whole
@@ -41,8 +41,9 @@ pub(super) async fn read(
         return Err(Failure::Refused(Refusal {
             status: Status::METHOD_NOT_ALLOWED,
             reason: format!(
-                "device {device} does not report {name} in its twin, and IoT Hub can ask it for nothing \
-                 else; the Thing shows the value that came with telemetry last"
+                "device {} does not report {name} in its twin, and IoT Hub can ask it for nothing else; the \
+                 Thing shows the value that came with telemetry last",
+                twin.device
             ),
         }));
     };
@@ -50,6 +51,26 @@ pub(super) async fn read(
         name: property,
         value: value(&json),
     })
+}
+
+async fn whole(
+    hub: &Hub,
+    device: &str,
+    module: Option<&str>,
+    deadline: Instant,
+) -> Result<Json, HubError> {
+    let read = || hub.ways.rest.twin(device, module);
+    hub.gates
+        .pass(Sort::TwinRead, Repeat::Always, deadline, read)
+        .await
+}
+
+/// Ingress reads twins as well: the hub counts them together.
+#[async_trait]
+impl TwinReader for Hub {
+    async fn twin(&self, device: &str, module: Option<&str>) -> Result<Json, HubError> {
+        whole(self, device, module, Instant::now() + INGRESS).await
+    }
 }
 
 /// A part of a twin, with the version that a write of it may ask for.

@@ -288,7 +288,13 @@ async fn world_of(nodes: usize, start: StartPosition) -> World {
     };
     let metrics = Metrics::new().unwrap();
     let nodes = start_nodes(settings, requests, end.clone());
-    let platform = Platform::new(nodes, NodeSelection::RoundRobin, "Hub", metrics.clone());
+    let platform = Platform::new(
+        nodes,
+        NodeSelection::RoundRobin,
+        "Hub",
+        metrics.clone(),
+        Reporter::new(&Identity::from_env()),
+    );
     platform.wait_writable().await;
     let hub = Arc::new(Hub::default());
     let identity = SourceIdentity {
