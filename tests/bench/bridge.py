@@ -199,14 +199,14 @@ class Standins:
 
     # ---- the sink ----
 
-    def define(self, devices: int, kinds: list[dict] | None = None) -> None:
+    def define(self, devices: int, kinds: list[dict] | None = None, prefix: str = "device-") -> None:
         """Things for `devices` devices, of the kinds in turn; on both platforms."""
         for way in (PLAIN, TLS):
             url = f"http://{self._rest(way)}/standin"
             hub = {"template": "AzureIotHubTemplate", "configuration": {}}
             self._ask("PUT", f"{url}/things", json={HUB_THING: hub})
             self._ask("POST", f"{url}/generate", timeout=300,
-                      json={"prefix": "device-", "count": devices, "things": kinds or [device_thing()]})
+                      json={"prefix": prefix, "count": devices, "things": kinds or [device_thing()]})
 
     def tally(self, way: Way) -> dict:
         return self._ask("GET", f"http://{self._rest(way)}/standin/tally")
@@ -226,9 +226,9 @@ class Standins:
 
     # ---- what is measured ----
 
-    def connector(self, way: Way, *, start: str = "Earliest") -> int:
-        """Starts a connector that has never read before."""
-        self.connectors += 1
+    def connector(self, way: Way, *, start: str = "Earliest", again: bool = False) -> int:
+        """Starts a connector that has never read before, or `again` the one that was started last."""
+        self.connectors += not again
         number = self.connectors
         scheme = "wss" if way.tls else "ws"
         endpoints = ", ".join(f"{scheme}://{node}/Thingworx/WS" for node in self._nodes(way).split(","))
@@ -296,9 +296,44 @@ checkpoints: {{file: {{path: {folder}/connector-{number}.json}}}}
 
     # ---- commands ----
 
-    def crew(self, devices: int) -> None:
-        """So many devices are connected, which answer and fetch at once what comes."""
-        self._ask("POST", f"http://{HUB}:8090/fleet", json={"devices": devices, "answerMs": 0})
+    def crew(self, devices: int, prefix: str = "device-", **ways) -> None:
+        """So many devices are connected, which answer and fetch at once what comes; unless `ways` say otherwise."""
+        self._ask("POST", f"http://{HUB}:8090/fleet", timeout=300,
+                  json={"devices": devices, "prefix": prefix, "answerMs": 0, **ways})
+
+    def ill(self, thing: dict) -> None:
+        """A device that never answers a method, and one that fetches no messages."""
+        for prefix, ways in (("mute-", {"answerMs": None}), ("full-", {"fetch": False})):
+            self.define(1, [thing], prefix)
+            self.crew(1, prefix, **ways)
+
+    # ---- imports ----
+
+    def _hub_service(self, way: Way, name: str, **inputs):
+        url = f"http://{self._rest(way)}/Thingworx/Things/ConnectionServicesHub/Services/{name}"
+        return self._ask("POST", url, json=inputs)
+
+    def begin_import(self, way: Way) -> str:
+        """Its id. Until the connector has offered its services, it is asked again."""
+        def begin():
+            try:
+                return self._hub_service(way, "ImportAzureIotDevices")
+            except requests.HTTPError:
+                return None
+
+        rows = eventually("an import begins", begin, 30)["rows"]
+        return rows[0]["result"]
+
+    def imported(self, way: Way) -> int:
+        """How many Things are ready that have the hub as gateway."""
+        rows = self._ask("GET", f"http://{self._rest(way)}/standin/census")
+        return sum(row["count"] for row in rows if row["enabled"] and row["gatewayThing"] == HUB_THING)
+
+    def import_ended(self, way: Way, made: str) -> dict | None:
+        """What was told of its end, if it has ended."""
+        events = self._ask("GET", f"http://{self._rest(way)}/standin/log/events?after=0")["entries"]
+        rows = [one["data"]["rows"][0] for one in events if one["event"] == "AzureThingImportStatusEvent"]
+        return next((row for row in rows if row["importId"] == made), None)
 
     def command(self, way: Way, **load) -> dict:
         """Has the platform ask devices; tells what became of it once all is answered."""

@@ -24,6 +24,10 @@ BAR_US, BAR_RATIO, BAR_FAILED = 100, 3, 0
 DONE = "SUCCESS"
 
 
+THING = device_thing(setpoint={"baseType": "INTEGER", "remote": {}}, twinReported={"baseType": "JSON", "remote": {}}) | {
+    "services": {"run": {"inputs": {"number": "NUMBER"}}}}
+
+
 @dataclass(frozen=True)
 class Asked:
     """What the platform asks of devices in turn, and how often a second."""
@@ -31,10 +35,12 @@ class Asked:
     kind: str
     target: str
     rate: int
+    prefix: str = "device-"
+    things: int = DEVICES
 
     def of(self, standins: Standins, way: Way, seconds: int) -> dict:
-        return standins.command(way, kind=self.kind, target=self.target, things=DEVICES, perSecond=self.rate,
-                                seconds=seconds)
+        return standins.command(way, kind=self.kind, target=self.target, prefix=self.prefix, things=self.things,
+                                perSecond=self.rate, seconds=seconds)
 
 
 WRITES, METHODS = Asked("write", "setpoint", 2_000), Asked("call", "run", 500)
@@ -71,9 +77,7 @@ def serving(way: Way, subject: str) -> Iterator[tuple[Standins, int]]:
     """A connector or relay that serves a fleet, and its pid. Each has stand-ins of its own: the hub remembers what
     devices have received."""
     with bench() as standins:
-        inputs = {"services": {"run": {"inputs": {"number": "NUMBER"}}}}
-        remote = {"setpoint": {"baseType": "INTEGER", "remote": {}}, "twinReported": {"baseType": "JSON", "remote": {}}}
-        standins.define(DEVICES, [device_thing(**remote) | inputs])
+        standins.define(DEVICES, [THING])
         standins.crew(DEVICES)
         if subject == CONNECTOR:
             pid = standins.connector(way, start="Latest")

@@ -44,9 +44,9 @@ use walk::End;
 const RENEW: Duration = Duration::from_secs(2);
 /// Between two looks at what another member is at.
 const WATCH: Duration = Duration::from_secs(2);
-/// Between two looks while nothing is known to be under way. With a read each this is the price of a member
-/// that notices what another has left behind.
-const LOOK: Duration = Duration::from_secs(5);
+/// Between two looks while nothing is known to be under way: four reads a minute and pod are the price of
+/// noticing what another has left behind.
+const LOOK: Duration = Duration::from_secs(15);
 /// Between two lines of the log.
 const TELL: Duration = Duration::from_secs(10);
 /// Tries to begin; more would mean that others begin and end imports faster than one can be stored.
