@@ -3,6 +3,9 @@
 //! `/Thingworx/health` and `/Thingworx/ready` need no login; everything else the header `appKey`. Paths
 //! below `/Thingworx` are the platform's own; those below `/standin` are not.
 
+mod look;
+mod switch;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -14,7 +17,7 @@ use alwayson::{
 };
 use axum::{
     Json, Router,
-    extract::{Path, Query, Request as HttpRequest, State},
+    extract::{Path, Request as HttpRequest, State},
     http::StatusCode,
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -25,14 +28,9 @@ use serde_json::{Value as Any, json};
 use tokio::time::timeout;
 
 use crate::{
-    bind::Policy,
     cluster::{Shared, lock},
     draw,
-    fault::Fault,
-    load::{BadLoad, Load, LoadView},
     model::Thing,
-    right::Rights,
-    tally::TallyView,
 };
 
 pub(crate) fn router(cluster: Shared) -> Router {
@@ -49,20 +47,26 @@ pub(crate) fn router(cluster: Shared) -> Router {
         .route("/standin/remote/{thing}/{property}", get(read_remote))
         .route("/standin/things", get(things).put(define_many))
         .route("/standin/generate", post(generate))
-        .route("/standin/load", post(load))
+        .route("/standin/load", post(switch::load))
         .route("/standin/templates/{name}", put(derive))
-        .route("/standin/census", get(census))
-        .route("/standin/tally", get(tally).delete(clear_tally))
-        .route("/standin/endpoints", get(endpoints))
-        .route("/standin/log/values", get(values))
-        .route("/standin/log/draws", get(draws))
-        .route("/standin/log/events", get(events))
-        .route("/standin/served", get(served))
-        .route("/standin/faults", post(fault))
-        .route("/standin/keys/{key}", put(add_key).delete(revoke_key))
-        .route("/standin/policy", put(policy))
-        .route("/standin/foreign/{name}", put(hold).delete(let_go))
-        .route("/standin/rights", get(rights).put(grant))
+        .route("/standin/census", get(look::census))
+        .route("/standin/tally", get(look::tally).delete(look::clear_tally))
+        .route("/standin/endpoints", get(look::endpoints))
+        .route("/standin/log/values", get(look::values))
+        .route("/standin/log/draws", get(look::draws))
+        .route("/standin/log/events", get(look::events))
+        .route("/standin/served", get(look::served))
+        .route("/standin/faults", post(switch::fault))
+        .route(
+            "/standin/keys/{key}",
+            put(switch::add_key).delete(switch::revoke_key),
+        )
+        .route("/standin/policy", put(switch::policy))
+        .route(
+            "/standin/foreign/{name}",
+            put(switch::hold).delete(switch::let_go),
+        )
+        .route("/standin/rights", get(switch::rights).put(switch::grant))
         .layer(middleware::from_fn_with_state(cluster.clone(), logged_in));
     Router::new()
         .route("/Thingworx/health", get(async || StatusCode::OK))
@@ -190,17 +194,6 @@ async fn things(State(cluster): State<Shared>) -> Json<BTreeSet<String>> {
 async fn derive(State(cluster): State<Shared>, Path(name): Path<String>) -> StatusCode {
     lock(&cluster.model).derive(&name);
     StatusCode::OK
-}
-
-/// How many Things there are of each template, enabled or not, and of each gateway.
-async fn census(State(cluster): State<Shared>) -> Json<Vec<Any>> {
-    let census = lock(&cluster.model).census();
-    let rows = census.into_iter().map(|(alike, count)| {
-        let mut row = json!(alike);
-        row["count"] = json!(count);
-        row
-    });
-    Json(rows.collect())
 }
 
 // ---- properties and services ----
@@ -344,15 +337,6 @@ async fn call(
     ))
 }
 
-/// Answers once all of it is answered.
-async fn load(
-    State(cluster): State<Shared>,
-    Json(load): Json<Load>,
-) -> Result<Json<LoadView>, Failure> {
-    let refused = |bad: BadLoad| Failure(StatusCode::BAD_REQUEST, bad.to_string());
-    load.send(&cluster).await.map(Json).map_err(refused)
-}
-
 /// `*` and the identifier, if the Thing has one, else its name.
 fn address(name: &str, thing: &Thing) -> String {
     thing
@@ -403,115 +387,4 @@ async fn edge(
         Ok(Err(error)) => fail(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
         Err(_) => fail(StatusCode::GATEWAY_TIMEOUT, "the request timed out"),
     }
-}
-
-// ---- looking ----
-
-#[derive(Deserialize)]
-struct PageQuery {
-    #[serde(default)]
-    after: usize,
-    #[serde(default = "page")]
-    limit: usize,
-}
-
-/// Entries of a page: a few megabytes of JSON.
-const fn page() -> usize {
-    20_000
-}
-
-async fn values(State(cluster): State<Shared>, Query(at): Query<PageQuery>) -> impl IntoResponse {
-    Json(lock(&cluster.values).page(at.after, at.limit))
-}
-
-async fn tally(State(cluster): State<Shared>) -> Result<Json<TallyView>, Failure> {
-    match cluster.tally() {
-        Some(tally) => Ok(Json(tally)),
-        None => fail(StatusCode::NOT_FOUND, "values are logged, not counted"),
-    }
-}
-
-async fn clear_tally(State(cluster): State<Shared>) -> StatusCode {
-    match &cluster.tally {
-        Some(tally) => lock(tally).clear(),
-        None => return StatusCode::NOT_FOUND,
-    }
-    StatusCode::OK
-}
-
-async fn draws(State(cluster): State<Shared>, Query(at): Query<PageQuery>) -> impl IntoResponse {
-    Json(lock(&cluster.draws).page(at.after, at.limit))
-}
-
-async fn events(State(cluster): State<Shared>, Query(at): Query<PageQuery>) -> impl IntoResponse {
-    Json(lock(&cluster.events).page(at.after, at.limit))
-}
-
-async fn served(State(cluster): State<Shared>) -> Json<BTreeMap<String, u64>> {
-    Json(lock(&cluster.served).clone())
-}
-
-async fn endpoints(State(cluster): State<Shared>) -> Json<Any> {
-    let nodes = cluster.nodes.iter().enumerate().map(|(index, node)| {
-        let binds = lock(&node.binds);
-        let endpoints: Vec<Any> = lock(&node.endpoints)
-            .iter()
-            .map(|(id, endpoint)| {
-                let bound: Vec<&str> = binds
-                    .names()
-                    .filter(|(_, binders)| binders.iter().any(|binder| binder.endpoint == *id))
-                    .map(|(name, _)| name)
-                    .collect();
-                json!({
-                    "endpoint": id, "gateway": endpoint.gateway, "bound": bound,
-                    "sockets": endpoint.sockets.len(), "sessions": endpoint.sessions.len(),
-                    "pending": endpoint.pending.len()
-                })
-            })
-            .collect();
-        json!({ "node": index, "away": node.faults.borrow().away, "endpoints": endpoints })
-    });
-    Json(Any::Array(nodes.collect()))
-}
-
-// ---- switches ----
-
-async fn fault(State(cluster): State<Shared>, Json(fault): Json<Fault>) -> StatusCode {
-    tracing::info!(?fault, "fault");
-    cluster.fault(&fault);
-    StatusCode::OK
-}
-
-async fn add_key(State(cluster): State<Shared>, Path(key): Path<String>) -> StatusCode {
-    lock(&cluster.keys).insert(key);
-    StatusCode::OK
-}
-
-async fn revoke_key(State(cluster): State<Shared>, Path(key): Path<String>) -> StatusCode {
-    lock(&cluster.keys).remove(&key);
-    StatusCode::OK
-}
-
-async fn hold(State(cluster): State<Shared>, Path(name): Path<String>) -> StatusCode {
-    cluster.hold(&name, true);
-    StatusCode::OK
-}
-
-async fn let_go(State(cluster): State<Shared>, Path(name): Path<String>) -> StatusCode {
-    cluster.hold(&name, false);
-    StatusCode::OK
-}
-
-async fn rights(State(cluster): State<Shared>) -> Json<BTreeSet<String>> {
-    Json(lock(&cluster.rights).iter().map(str::to_owned).collect())
-}
-
-async fn grant(State(cluster): State<Shared>, Json(rights): Json<BTreeSet<String>>) -> StatusCode {
-    *lock(&cluster.rights) = Rights::only(rights);
-    StatusCode::OK
-}
-
-async fn policy(State(cluster): State<Shared>, Json(policy): Json<Policy>) -> StatusCode {
-    *lock(&cluster.policy) = policy;
-    StatusCode::OK
 }
