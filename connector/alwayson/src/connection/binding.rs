@@ -386,9 +386,10 @@ mod tests {
     {
         let (mut binding, now) = (Binding::default(), Instant::now());
         binding.want(wanted(names(300)));
-        settle(&mut binding, now, |_| true);
+        let held = |name: &str| name.starts_with("device");
+        settle(&mut binding, now, held);
         assert_eq!(binding.names().refused, 300);
-        settle(&mut binding, now + PAUSE, |_| true);
+        settle(&mut binding, now + PAUSE, held);
         assert_eq!(settle(&mut binding, now + 2 * PAUSE, |_| false), 0);
         assert_eq!(settle(&mut binding, now + 3 * PAUSE, |_| false), 1);
         assert_eq!(binding.names().bound, 300);
