@@ -21,13 +21,15 @@ use super::{
     bind::{BindState, DesiredBinds, NamesState},
     binding::{Binding, Step, words},
     error::{ConnectError, RequestError},
-    incoming::Incoming,
+    incoming::{Incoming, Reply},
     node::{Credentials, Link, Load, NodeSettings, NodeState},
+    outbox::Outbox,
     pipe::{self, Event, Ids, NO_IDS, Queued, Shared},
 };
 use crate::{Assembler, Body, CHUNK, Header, Limits, Message, Request, Response, Status, split};
 
-/// Requests of the platform that are being served at the same time. More are answered "unavailable".
+/// Requests of the platform that are being served at the same time, and frames of answers that wait to be written.
+/// More are answered "unavailable".
 const MAX_INCOMING: usize = 4096;
 /// How often forgotten requests and refused binds are looked after.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -75,12 +77,14 @@ pub(super) fn start(parts: Parts) -> watch::Receiver<NodeState> {
     let (ids, known_ids) = watch::channel((NO_IDS, false));
     // Ends the WebSockets with the endpoint, whichever way it ends.
     let end = shutdown.child_token();
+    let outbox = Arc::new(Outbox::new(load.clone()));
     let shared = Shared {
         settings: settings.clone(),
         credentials: credentials.clone(),
         events,
         ids: known_ids,
         load: load.clone(),
+        outbox: outbox.clone(),
         shutdown: end.clone(),
     };
     for index in 0..usize::from(settings.pipes.get()) {
@@ -109,7 +113,10 @@ pub(super) fn start(parts: Parts) -> watch::Receiver<NodeState> {
         logging_in: None,
         pings: HashMap::new(),
         assembler: Assembler::new(Limits::default()),
+        connection: 0,
         incoming: 0,
+        outbox,
+        unanswered: 0,
         binding: Binding::default(),
     };
     tokio::spawn(endpoint.run(commands, wanted, from_pipes, answers, end));
@@ -123,7 +130,7 @@ struct Endpoint {
     load: Arc<Load>,
     ids: watch::Sender<(Ids, bool)>,
     state: watch::Sender<NodeState>,
-    replies: mpsc::UnboundedSender<(Header, Response)>,
+    replies: mpsc::UnboundedSender<Reply>,
     /// The WebSockets that are up.
     pipes: Vec<(usize, mpsc::Sender<Queued>)>,
     /// Which of them is next.
@@ -134,7 +141,12 @@ struct Endpoint {
     logging_in: Option<Vec<Waiting>>,
     pings: HashMap<u64, (usize, oneshot::Sender<()>)>,
     assembler: Assembler,
+    /// Counts the times that all WebSockets were down.
+    connection: u64,
     incoming: usize,
+    outbox: Arc<Outbox>,
+    /// Requests whose answers went nowhere, since it was last told.
+    unanswered: usize,
     binding: Binding,
 }
 
@@ -155,7 +167,7 @@ impl Endpoint {
         mut commands: mpsc::Receiver<Command>,
         mut wanted: watch::Receiver<DesiredBinds>,
         mut events: mpsc::Receiver<Event>,
-        mut answers: mpsc::UnboundedReceiver<(Header, Response)>,
+        mut answers: mpsc::UnboundedReceiver<Reply>,
         end: CancellationToken,
     ) {
         let mut sweep = interval(SWEEP);
@@ -164,12 +176,12 @@ impl Endpoint {
             tokio::select! {
                 () = end.cancelled() => break,
                 Some(event) = events.recv() => self.event(event),
-                Some((header, response)) = answers.recv() => {
-                    self.incoming -= 1;
-                    self.answer(header, response);
-                }
+                Some(reply) = answers.recv() => self.reply(reply),
                 command = commands.recv() => match command {
                     Some(Command::Close { reply }) => {
+                        while let Ok(reply) = answers.try_recv() {
+                            self.reply(reply);
+                        }
                         self.close();
                         // The peers' answers to the close end the WebSockets.
                         let _ = tokio::time::timeout(Duration::from_secs(2), async {
@@ -233,6 +245,9 @@ impl Endpoint {
         self.ids.send_modify(|(_, up)| *up = false);
         self.binding.lost();
         self.pings.clear();
+        // The platform forgets with the endpoint what it has asked it.
+        self.connection += 1;
+        self.unanswered += self.outbox.clear();
         let waiting = self.logging_in.take().into_iter().flatten();
         let asked = self.asked.drain().filter_map(|(_, asked)| match asked {
             Asked::Request { waiting, .. } => Some(waiting),
@@ -440,7 +455,7 @@ impl Endpoint {
 
     fn asked(&mut self, header: Header, request: Request) {
         let unavailable = |what: &str| Response::error(Status::SERVICE_UNAVAILABLE, what);
-        if self.incoming >= MAX_INCOMING {
+        if self.incoming + self.outbox.frames() >= MAX_INCOMING {
             return self.answer(header, unavailable("too many requests are being served"));
         }
         self.incoming += 1;
@@ -448,6 +463,7 @@ impl Endpoint {
             self.settings.name.clone(),
             request,
             header,
+            self.connection,
             self.replies.clone(),
         );
         if let Err(error) = self.requests.try_send(incoming) {
@@ -458,17 +474,34 @@ impl Endpoint {
         }
     }
 
+    fn reply(&mut self, reply: Reply) {
+        let Reply {
+            header,
+            connection,
+            response,
+        } = reply;
+        self.incoming -= 1;
+        if connection == self.connection {
+            self.answer(header, response);
+        } else {
+            // Its number may be that of another request by now.
+            self.unanswered += 1;
+        }
+    }
+
     fn answer(&mut self, header: Header, response: Response) {
         let status = response.status;
-        if let Err(error) = self.send(&Message {
-            header,
-            body: Body::Response(response),
-        }) {
+        let frames = |response: Response| {
+            let body = Body::Response(response);
+            split(&Message { header, body }, CHUNK)
+        };
+        let frames = frames(response).or_else(|error| {
             tracing::warn!(node = %self.settings.name, %error, status = status.name(), "no way to answer");
-            if let RequestError::TooLarge(error) = error {
-                let body = Response::error(Status::ENTITY_TOO_LARGE, error.to_string()).into();
-                let _ = self.send(&Message { header, body });
-            }
+            frames(Response::error(Status::ENTITY_TOO_LARGE, error.to_string()))
+        });
+        match frames {
+            Ok(frames) => self.outbox.push(frames),
+            Err(_) => self.unanswered += 1,
         }
     }
 
@@ -537,6 +570,10 @@ impl Endpoint {
     }
 
     fn sweep(&mut self) {
+        let lost = std::mem::take(&mut self.unanswered);
+        if lost > 0 {
+            tracing::warn!(node = %self.settings.name, lost, "answers came after the connection was lost");
+        }
         let late = self.settings.timings.answer;
         let mut unanswered = None;
         let mut logging_in = true;

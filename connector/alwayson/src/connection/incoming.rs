@@ -21,8 +21,19 @@ pub struct Incoming {
 #[derive(Debug)]
 struct Answer {
     header: Header,
+    connection: u64,
     // Holds at most as many as requests were let in: see `MAX_INCOMING` of the endpoint.
-    replies: mpsc::UnboundedSender<(Header, Response)>,
+    replies: mpsc::UnboundedSender<Reply>,
+}
+
+/// The answer to a request, on its way to the endpoint.
+#[derive(Debug)]
+pub(super) struct Reply {
+    /// What identifies the request.
+    pub(super) header: Header,
+    /// The connection that it came by, of all that the endpoint has had.
+    pub(super) connection: u64,
+    pub(super) response: Response,
 }
 
 impl Incoming {
@@ -30,13 +41,18 @@ impl Incoming {
         node: Arc<str>,
         request: Request,
         header: Header,
-        replies: mpsc::UnboundedSender<(Header, Response)>,
+        connection: u64,
+        replies: mpsc::UnboundedSender<Reply>,
     ) -> Self {
         Self {
             node,
             request,
             received: Instant::now(),
-            answer: Some(Answer { header, replies }),
+            answer: Some(Answer {
+                header,
+                connection,
+                replies,
+            }),
         }
     }
 
@@ -46,8 +62,17 @@ impl Incoming {
     }
 
     fn send(&mut self, response: Response) {
-        if let Some(Answer { header, replies }) = self.answer.take() {
-            let _ = replies.send((header, response));
+        if let Some(answer) = self.answer.take() {
+            let Answer {
+                header,
+                connection,
+                replies,
+            } = answer;
+            let _ = replies.send(Reply {
+                header,
+                connection,
+                response,
+            });
         }
     }
 }

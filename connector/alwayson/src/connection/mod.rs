@@ -9,6 +9,7 @@ mod endpoint;
 mod error;
 mod incoming;
 mod node;
+mod outbox;
 mod pipe;
 mod tls;
 

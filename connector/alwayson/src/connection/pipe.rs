@@ -26,10 +26,11 @@ use tokio_util::{either::Either, sync::CancellationToken};
 use super::{
     error::{Class, ConnectError},
     node::{Credentials, Load, NodeSettings},
+    outbox::Outbox,
 };
 use crate::{Body, CHUNK, Claims, Header, Message, Response, Status};
 
-/// Frames that wait to be written on one WebSocket.
+/// Frames that wait to be written on one WebSocket, apart from answers.
 const QUEUE: usize = 256;
 /// A frame that is not taken within this shows a dead peer. One that has waited longer to be written is
 /// never sent: whoever asked has given up long ago, and if this process stood still, others may have
@@ -101,6 +102,8 @@ pub(super) struct Shared {
     /// The ids of the endpoint, and whether any WebSocket of it is up.
     pub(super) ids: watch::Receiver<(Ids, bool)>,
     pub(super) load: Arc<Load>,
+    /// Answers, for whichever WebSocket can write.
+    pub(super) outbox: Arc<Outbox>,
     pub(super) shutdown: CancellationToken,
 }
 
@@ -271,6 +274,7 @@ fn accepted(response: &Response) -> Result<(), ConnectError> {
 /// Carries frames until the socket breaks, and tells why.
 async fn carry(pipe: usize, socket: Socket, ids: Ids, shared: &Shared) -> ConnectError {
     let timings = shared.settings.timings;
+    let outbox = &shared.outbox;
     let (mut sink, mut stream) = socket.split();
     let (frames, mut queue) = mpsc::channel::<Queued>(QUEUE);
     let up = Event::Up {
@@ -283,26 +287,41 @@ async fn carry(pipe: usize, socket: Socket, ids: Ids, shared: &Shared) -> Connec
     }
     let write = async {
         let mut batch = Vec::with_capacity(AT_ONCE);
-        while queue.recv_many(&mut batch, AT_ONCE).await > 0 {
+        loop {
+            tokio::select! {
+                count = queue.recv_many(&mut batch, AT_ONCE) => if count == 0 { break },
+                () = outbox.some() => while batch.len() < AT_ONCE && let Ok(queued) = queue.try_recv() {
+                    batch.push(queued);
+                },
+            }
             let counted = batch.iter().filter(|one| one.is_counted()).count();
             shared.load.queued.fetch_sub(counted, Ordering::Relaxed);
             let last = batch.iter().any(|one| matches!(one.frame, Frame::Close(_)));
+            // Nothing goes after a close, so that all that is left goes before.
+            let mut answers = outbox.take(if last { usize::MAX } else { AT_ONCE });
             // Flushed once: under load many frames share a call of the system, and a record of TLS.
             let all = async {
+                let closed = |error: tungstenite::Error| ConnectError::Closed(error.to_string());
+                while let Some(answer) = answers.next() {
+                    for frame in answer {
+                        sink.feed(Frame::Binary(frame)).await.map_err(closed)?;
+                    }
+                }
                 for Queued { frame, since } in batch.drain(..) {
                     if since.elapsed() >= WRITE {
                         return Err(ConnectError::TimedOut(WRITE.as_secs()));
                     }
-                    let closed =
-                        |error: tungstenite::Error| ConnectError::Closed(error.to_string());
                     sink.feed(frame).await.map_err(closed)?;
                 }
-                let flushed = sink.flush().await;
-                flushed.map_err(|error| ConnectError::Closed(error.to_string()))
+                sink.flush().await.map_err(closed)
             };
             match timeout(WRITE, all).await {
-                Ok(Ok(())) if last => return ConnectError::Closed("as asked".into()),
-                Ok(Ok(())) => {}
+                Ok(Ok(())) => {
+                    answers.sent();
+                    if last {
+                        return ConnectError::Closed("as asked".into());
+                    }
+                }
                 Ok(Err(error)) => return error,
                 Err(_) => return ConnectError::TimedOut(WRITE.as_secs()),
             }
@@ -342,6 +361,8 @@ async fn carry(pipe: usize, socket: Socket, ids: Ids, shared: &Shared) -> Connec
                     return ConnectError::Protocol("it sent a text message".into());
                 }
             };
+            // A platform that asks faster than it takes the answers is made to wait; writing goes on meanwhile.
+            outbox.room().await;
             if shared.events.send(event).await.is_err() {
                 return ConnectError::Closed("ended".into());
             }

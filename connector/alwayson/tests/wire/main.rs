@@ -10,6 +10,7 @@
     clippy::unwrap_used
 )]
 
+mod answers;
 mod generate;
 mod hostile;
 mod meaning;
