@@ -37,7 +37,7 @@ class Calls:
     def __init__(self, thingworx: Thingworx, fleet: Fleet, rate: float, seed: int = 1):
         self.thingworx, self.fleet, self.rate = thingworx, fleet, rate
         self.names = sorted(fleet.devices)
-        self.before = [len(part) for part in fleet.received()]
+        self.before = fleet.had()
         self.dice = random.Random(seed)
         # As many as are under way at a time, and some.
         self.pool = ThreadPoolExecutor(int(rate * (LONGEST / 4 + 1)) + 16)
@@ -66,7 +66,7 @@ class Calls:
         self.thread.join(30)
         answers = [one.result(60) for one in self.made]
         self.pool.shutdown()
-        messages, methods = (part[had:] for part, had in zip(self._received(), self.before))
+        messages, methods = self._received()
         got = [one["body"]["setpoint"] for one in messages] + [int(one["payload"]["text"]) for one in methods]
         failed = [answer.text for answer in answers if not answer.ok]
         return Count(len(answers), failed, len(answers) - len(set(got)), len(got) - len(set(got)))
@@ -75,8 +75,8 @@ class Calls:
         """Messages are answered when the hub has them: the last are with the devices a moment later."""
         last: tuple[list[dict], list[dict]] = ([], [])
         for _ in range(20):
-            now = self.fleet.received()
-            if sum(map(len, now)) == sum(map(len, last)) and sum(map(len, now)) - sum(self.before) >= len(self.made):
+            now = self.fleet.received(self.before)
+            if sum(map(len, now)) == sum(map(len, last)) and sum(map(len, now)) >= len(self.made):
                 return now
             last = now
             time.sleep(0.5)

@@ -113,11 +113,15 @@ class Fleet:
         self.sending = Telemetry(self, count, rate)
         return self.sending
 
-    def received(self) -> tuple[list[dict], list[dict]]:
-        """All messages and methods that devices have received so far."""
-        devices = self.devices.values()
-        messages = [{"device": one.name, **message} for one in devices for message in one.messages]
-        methods = [{"device": one.name, **method} for one in devices for method in one.methods]
+    def had(self) -> dict[str, tuple[int, int]]:
+        """How many messages and methods each device has received so far."""
+        return {one.name: (len(one.messages), len(one.methods)) for one in self.devices.values()}
+
+    def received(self, since: dict[str, tuple[int, int]] | None = None) -> tuple[list[dict], list[dict]]:
+        """All messages and methods that devices have received so far, or since they `had` so many."""
+        devices = [(one, *(since or {}).get(one.name, (0, 0))) for one in self.devices.values()]
+        messages = [{"device": one.name, **message} for one, had, _ in devices for message in one.messages[had:]]
+        methods = [{"device": one.name, **method} for one, _, had in devices for method in one.methods[had:]]
         return messages, methods
 
     def close(self) -> None:
