@@ -22,7 +22,7 @@ A_MINUTE = 100
 SECONDS = 10 if QUICK else 30
 # What the connector takes for a request where nothing is set, in seconds.
 BUDGET = 27
-# Writes a second: as many as can wait in a pod at once (512), and more.
+# Writes a second: somewhat more than may wait in a pod at once (256 of one sort), and far more.
 OFFERED = (15, 200)
 # Other operations, each far below what a unit allows of it.
 OTHERS = {"methods": Asked("call", "run", 10), "twin reads": Asked("read", "twinReported", 10)}

@@ -107,6 +107,14 @@ pub enum HubError {
         /// How long it would have to wait.
         wait: Duration,
     },
+    /// Not asked: too many wait for the hub to take more of the same sort.
+    #[error(
+        "the hub takes no more of this sort of operation now, and {waiting} requests wait for it already"
+    )]
+    Crowded {
+        /// How many wait.
+        waiting: usize,
+    },
     /// 412: what was to be changed has been changed by somebody else. Whoever reads it again can decide
     /// again.
     #[error("somebody else has changed {what:?} in the meantime; read it again and repeat")]
@@ -279,6 +287,7 @@ impl HubError {
             | Self::QuotaExceeded
             | Self::Throttled { .. }
             | Self::BeyondQuota { .. }
+            | Self::Crowded { .. }
             | Self::TooManyJobs
             | Self::Backlog { .. } => Class::Throttled,
             Self::NotOnline { .. }
@@ -314,6 +323,7 @@ impl HubError {
             | Self::QuotaExceeded
             | Self::Throttled { .. }
             | Self::BeyondQuota { .. }
+            | Self::Crowded { .. }
             | Self::Changed { .. }
             | Self::AlreadyExists { .. }
             | Self::JobNotFound { .. }

@@ -26,7 +26,7 @@ use crate::{
 /// Requests that wait to be looked at; beyond it the connection answers "unavailable" at once.
 const QUEUE: usize = 1024;
 /// Requests that are served at the same time: with methods that last 10 s this is 50 a second and pod.
-const AT_ONCE: usize = 512;
+pub(super) const AT_ONCE: usize = 512;
 /// The platform must have the answer before its own time-out.
 const MARGIN: Duration = Duration::from_secs(3);
 

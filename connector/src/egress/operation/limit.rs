@@ -5,15 +5,19 @@
 //! Source: Microsoft Learn, "Understand and resolve Azure IoT Hub errors" (429001) and "IoT Hub quotas and
 //! throttling".
 
-use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
 use iothub::{Class, HubError, Taken};
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::{Instant, sleep, sleep_until, timeout_at},
+};
 
-use super::quota::Quota;
+use super::{
+    super::service::AT_ONCE,
+    gate::{Asked, Gate, Number},
+    quota::Quota,
+};
 
 /// What the hub counts apart from each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,100 +50,87 @@ pub(super) enum Repeat {
     Always,
 }
 
-/// First pause after a throttling that says nothing of time, doubled with each further one up to the last:
-/// the hub's own limits are counted by the second, and its queues are short.
-const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(8));
 /// Pause before a transient failure is tried again; a broken connection is made anew at once.
 const AGAIN: Duration = Duration::from_millis(200);
 /// Tries of one operation, apart from those that were throttled: more would wait for an outage to end
 /// while the platform's own budget runs.
 const TRIES: u32 = 3;
 
+/// What of a request's time must be left when it goes to the hub after a wait: a round trip to a hub far away that is
+/// well. Later it would be unknown whether the hub has taken it.
+const ROUND_TRIP: Duration = Duration::from_millis(250);
+/// Of the requests that are served at once, so many of one sort may wait for their turn: the others have room.
+const EACH: usize = AT_ONCE / 2;
+/// And so many of all sorts together.
+const ALL: usize = AT_ONCE / 4 * 3;
+
 /// One for each sort, and what the hub's size allows.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Gates {
     gates: [Gate; SORTS],
     quota: Option<Quota>,
+    /// Places for those who wait.
+    each: [Semaphore; SORTS],
+    all: Semaphore,
+    /// Writes that wait for others of their device.
+    lanes: Semaphore,
 }
 
-#[derive(Debug, Default)]
-struct Gate(Mutex<Throttled>);
-
-/// Since when, and for how long.
-#[derive(Debug, Default)]
-struct Throttled {
-    since: Option<Instant>,
-    until: Option<Instant>,
-    /// Throttlings since the last success.
-    row: u32,
-}
-
-impl Gate {
-    fn state(&self) -> MutexGuard<'_, Throttled> {
-        // The fields are whole at any time.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The hub has done something of this sort that it was asked for since it throttled: it does so no more.
-    fn open(&self, asked: Instant) {
-        let mut state = self.state();
-        if state.since.is_none_or(|since| asked > since) {
-            *state = Throttled::default();
-        }
-    }
-
-    /// The hub throttles. Those who asked at the same time and were throttled as well make it no longer.
-    fn close(&self, after: Option<Duration>, asked: Instant, now: Instant) {
-        let mut state = self.state();
-        let earlier = state.until.is_some_and(|until| asked < until);
-        if earlier && after.is_none() {
-            return;
-        }
-        let (first, last) = PAUSE;
-        let own = first.saturating_mul(1 << state.row.min(8)).min(last);
-        state.row = state.row.saturating_add(1);
-        let until = now + after.unwrap_or(own);
-        state.since = Some(now);
-        state.until = Some(state.until.map_or(until, |old| old.max(until)));
-    }
-
-    /// When the hub wants to be asked again.
-    fn closed_until(&self, now: Instant) -> Option<Instant> {
-        self.state().until.filter(|until| *until > now)
-    }
-}
+/// A place of one who waits.
+type Place<'a> = (SemaphorePermit<'a>, SemaphorePermit<'a>);
 
 impl Gates {
     /// Gates before a hub of which this much may be asked.
     pub(super) fn new(quota: Option<Quota>) -> Self {
         Self {
+            gates: Default::default(),
             quota,
-            ..Self::default()
+            each: [(); SORTS].map(|()| Semaphore::new(EACH)),
+            all: Semaphore::new(ALL),
+            lanes: Semaphore::new(EACH),
+        }
+    }
+
+    fn waiting(&self, sort: Sort) -> usize {
+        EACH - self.each[sort as usize].available_permits()
+    }
+
+    fn place(&self, sort: Sort) -> Result<Place<'_>, HubError> {
+        let each = self.each[sort as usize].try_acquire();
+        each.and_then(|each| Ok((each, self.all.try_acquire()?)))
+            .map_err(|_| HubError::Crowded {
+                waiting: self.waiting(sort),
+            })
+    }
+
+    /// A place for a message that waits for others of its device, for as long as it does. Those bound
+    /// themselves while none waits for the hub.
+    ///
+    /// # Errors
+    /// [`HubError::Crowded`] if too many wait so.
+    pub(super) fn lane(&self) -> Result<Option<SemaphorePermit<'_>>, HubError> {
+        match self.lanes.try_acquire() {
+            Err(_) if self.waiting(Sort::Message) > 0 => Err(HubError::Crowded { waiting: EACH }),
+            place => Ok(place.ok()),
         }
     }
 
     /// Waits until the hub may be asked.
-    async fn turn(&self, sort: Sort, cost: f64, deadline: Instant) -> Result<(), HubError> {
+    async fn turn(
+        &self,
+        sort: Sort,
+        cost: f64,
+        number: &mut Number,
+        latest: Instant,
+    ) -> Result<Asked<'_>, HubError> {
+        let _place = self.place(sort)?;
         let gate = &self.gates[sort as usize];
-        loop {
-            if let Some(until) = gate.closed_until(Instant::now()) {
-                if until >= deadline {
-                    let wait = until.saturating_duration_since(Instant::now());
-                    return Err(HubError::Throttled {
-                        retry_after: Some(wait),
-                    });
-                }
-                sleep_until(until).await;
-            }
-            let Some(quota) = &self.quota else {
-                return Ok(());
-            };
-            sleep_until(quota.turn(sort, cost, deadline)?).await;
-            // Those who waited together go one after the other also when the hub has throttled in the meantime.
-            if gate.closed_until(Instant::now()).is_none() {
-                return Ok(());
-            }
+        // What will not go takes nothing from the others.
+        gate.check(latest)?;
+        if let Some(quota) = &self.quota {
+            sleep_until(quota.turn(sort, cost, latest)?).await;
         }
+        gate.enter(number, latest).await
     }
 
     /// Asks the hub for something that counts once, as [`Self::pass_large`] does.
@@ -163,26 +154,31 @@ impl Gates {
         deadline: Instant,
         mut ask: impl FnMut() -> F,
     ) -> Result<T, HubError> {
-        let gate = &self.gates[sort as usize];
+        let latest = deadline.checked_sub(ROUND_TRIP).unwrap_or(deadline);
+        let mut number = Number::default();
         let mut tries = 0;
         loop {
-            self.turn(sort, cost, deadline).await?;
-            let asked = Instant::now();
-            let answer = timeout_at(deadline, ask())
-                .await
-                .unwrap_or_else(|_| Err(unanswered(sort)));
+            let mut asked = self.turn(sort, cost, &mut number, latest).await?;
+            let answer = asked.answer(timeout_at(deadline, ask()));
+            let answer = answer.await.unwrap_or_else(|_| Err(unanswered(sort)));
             let error = match answer {
                 Ok(done) => {
-                    gate.open(asked);
+                    asked.taken();
                     return Ok(done);
+                }
+                Err(HubError::Throttled { retry_after }) => {
+                    asked.throttled(retry_after);
+                    continue;
                 }
                 Err(error) => error,
             };
-            let now = Instant::now();
+            match is_of_the_device(&error) {
+                true => asked.taken(),
+                false => drop(asked),
+            }
             match error {
-                HubError::Throttled { retry_after } => gate.close(retry_after, asked, now),
                 error
-                    if now + AGAIN < deadline
+                    if Instant::now() + AGAIN < deadline
                         && may_repeat(&error, repeat)
                         && tries + 1 < TRIES =>
                 {
@@ -196,18 +192,28 @@ impl Gates {
     }
 }
 
-fn may_repeat(error: &HubError, repeat: Repeat) -> bool {
-    // These will not be different in a moment.
-    let lasting = matches!(
+/// The hub has looked at what it was asked for, and at the device.
+fn is_of_the_device(error: &HubError) -> bool {
+    error.class() == Class::NotFound
+        || will_last(error)
+        || matches!(error, HubError::QueueFull { .. })
+}
+
+/// These will not be different in a moment.
+fn will_last(error: &HubError) -> bool {
+    matches!(
         error,
         HubError::NotOnline { .. } | HubError::MethodTimedOut { .. } | HubError::Changed { .. }
-    );
+    )
+}
+
+fn may_repeat(error: &HubError, repeat: Repeat) -> bool {
     let harmless = match error.taken() {
         Taken::No => true,
         Taken::Yes => false,
         Taken::Unknown => repeat == Repeat::Always,
     };
-    error.class() == Class::Transient && !lasting && harmless
+    error.class() == Class::Transient && !will_last(error) && harmless
 }
 
 /// The time is over while the hub was being asked.
@@ -269,7 +275,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_the_hub_may_have_done_is_repeated_only_where_that_does_no_harm() {
-        let gates = Gates::default();
+        let gates = Gates::new(None);
         let answers = [Err(lost()), Ok(())];
         let once = ask(&gates, Repeat::IfNotTaken, deadline(), &answers).await;
         assert_eq!(once, (Err(lost()), 1));
@@ -282,7 +288,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn throttling_is_waited_out_if_it_fits_and_refused_at_once_if_not() {
-        let gates = Gates::default();
+        let gates = Gates::new(None);
         let begun = Instant::now();
         let answers = [Err(throttled(Some(5))), Ok(())];
         let done = ask(&gates, Repeat::IfNotTaken, deadline(), &answers).await;
@@ -312,7 +318,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn without_a_time_the_pauses_grow_and_a_success_ends_them() {
-        let gates = Gates::default();
+        let gates = Gates::new(None);
         let begun = Instant::now();
         let answers = [
             Err(throttled(None)),
@@ -330,19 +336,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn many_that_are_throttled_together_wait_as_long_as_one() {
-        let gates = Gates::default();
-        let (asked, now) = (Instant::now(), Instant::now());
-        for _ in 0..100 {
-            gates.gates[Sort::Method as usize].close(None, asked, now);
-        }
-        let until = gates.gates[Sort::Method as usize].closed_until(now);
-        assert_eq!(until, Some(now + PAUSE.0));
-    }
-
-    #[tokio::test(start_paused = true)]
     async fn what_was_asked_before_a_throttling_does_not_end_it() {
-        let gates = Gates::default();
+        let gates = Gates::new(None);
         let early = gates.pass(Sort::Method, Repeat::IfNotTaken, deadline(), || async {
             sleep(Duration::from_secs(1)).await;
             Ok(())
@@ -357,7 +352,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_does_not_come_ends_with_the_budget() {
-        let gates = Gates::default();
+        let gates = Gates::new(None);
         let begun = Instant::now();
         let done: Result<(), HubError> = gates
             .pass(
@@ -369,5 +364,100 @@ mod tests {
             .await;
         assert_eq!(done.unwrap_err().taken(), Taken::Unknown);
         assert_eq!(begun.elapsed(), BUDGET);
+    }
+
+    /// What a hub lets through that takes one message at a time, one a second: numbers in their order, and how often it
+    /// was asked. Each asks for itself, all together.
+    async fn all_at_once(count: usize) -> (Vec<Result<usize, HubError>>, u32) {
+        let gates = Gates::new(None);
+        let (asked, taken) = (AtomicU32::new(0), AtomicU32::new(0));
+        let begun = Instant::now();
+        let one = |number: usize| {
+            let (gates, asked, taken) = (&gates, &asked, &taken);
+            let deadline = deadline();
+            gates.pass(
+                Sort::Message,
+                Repeat::IfNotTaken,
+                deadline,
+                move || async move {
+                    asked.fetch_add(1, Ordering::Relaxed);
+                    sleep(Duration::from_millis(5)).await;
+                    let allowed = begun.elapsed().as_secs();
+                    if u64::from(taken.load(Ordering::Relaxed)) < allowed {
+                        return Ok(taken.fetch_add(1, Ordering::Relaxed) as usize == number);
+                    }
+                    Err(throttled(None))
+                },
+            )
+        };
+        let done = futures::future::join_all((0..count).map(one)).await;
+        let done = done.into_iter().enumerate();
+        let done = done
+            .map(|(number, done)| done.map(|in_turn| if in_turn { number } else { usize::MAX }));
+        (done.collect(), asked.load(Ordering::Relaxed))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_who_wait_are_served_in_their_order_few_in_vain_and_none_is_left_in_doubt() {
+        let (done, asked) = all_at_once(100).await;
+        let taken: Vec<usize> = done.iter().flatten().copied().collect();
+        assert!(taken.len() >= 20, "{taken:?}");
+        assert!(taken.iter().copied().eq(0..taken.len()), "{taken:?}");
+        let refused = done.iter().filter_map(|done| done.as_ref().err());
+        for error in refused {
+            assert!(matches!(error, HubError::Throttled { .. }), "{error}");
+        }
+        // All of them once, before the hub is known to throttle.
+        assert!(asked <= 100 + 27 * 3, "{asked}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_who_wait_leave_places_to_other_sorts() {
+        let (done, asked) = all_at_once(AT_ONCE).await;
+        assert!(asked as usize <= AT_ONCE + 27 * 3, "{asked}");
+        let crowded = |done: &&Result<_, _>| matches!(done, Err(HubError::Crowded { .. }));
+        assert_eq!(done.iter().filter(crowded).count(), AT_ONCE - EACH);
+    }
+
+    #[test]
+    fn all_sorts_that_wait_together_leave_places_too() {
+        let gates = Gates::new(None);
+        let place = |sort| gates.place(sort).map_err(|error| error.class());
+        let messages: Vec<_> = (0..EACH).map(|_| place(Sort::Message).unwrap()).collect();
+        assert_eq!(place(Sort::Message).unwrap_err(), Class::Throttled);
+        let methods: Vec<_> = std::iter::repeat_with(|| place(Sort::Method))
+            .map_while(Result::ok)
+            .collect();
+        assert_eq!(messages.len() + methods.len(), ALL);
+        drop(messages);
+        assert!(place(Sort::Message).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_method_does_not_hold_up_those_behind_it() {
+        let gates = Gates::new(None);
+        let slow = async {
+            let turn = AtomicU32::new(0);
+            gates
+                .pass(Sort::Method, Repeat::IfNotTaken, deadline(), || {
+                    let first = turn.fetch_add(1, Ordering::Relaxed) == 0;
+                    async move {
+                        if first {
+                            return Err(throttled(None));
+                        }
+                        sleep(Duration::from_secs(20)).await;
+                        Ok(())
+                    }
+                })
+                .await
+        };
+        let quick = async {
+            let begun = Instant::now();
+            let done = ask(&gates, Repeat::IfNotTaken, deadline(), &[Ok(())]).await;
+            (done, begun.elapsed())
+        };
+        let (slow, (quick, took)) = tokio::join!(slow, quick);
+        assert_eq!((slow, quick), (Ok(()), (Ok(()), 1)));
+        assert_eq!(took, Duration::from_secs(2));
     }
 }

@@ -24,6 +24,7 @@ pub(super) async fn write(
     if hub.settings.coalesce
         && let Some(values) = values(&changes)
     {
+        let _place = hub.gates.lane()?;
         let hub_ = hub.clone();
         let sent = hub
             .lanes

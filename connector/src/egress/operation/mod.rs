@@ -5,6 +5,7 @@
 
 mod bucket;
 mod coalesce;
+mod gate;
 mod job;
 mod limit;
 mod list;
@@ -14,6 +15,7 @@ mod method;
 mod quota;
 mod registry;
 mod search;
+mod throttle;
 mod twin;
 
 use std::{sync::Arc, time::Duration};
