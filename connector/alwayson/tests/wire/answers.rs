@@ -10,7 +10,7 @@ use futures::{SinkExt, Stream, StreamExt};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{mpsc, watch},
-    time::timeout,
+    time::{Instant, timeout_at},
 };
 use tokio_tungstenite::{
     WebSocketStream, accept_async,
@@ -87,10 +87,11 @@ async fn answers(
     mut socket: impl Stream<Item = Result<Frame, Error>> + Unpin,
     count: u32,
 ) -> (usize, usize) {
+    let end = Instant::now() + SOON;
     let mut open = vec![true; count as usize];
     let (mut done, mut refused) = (0, 0);
     while done + refused < open.len() {
-        let next = timeout(SOON, socket.next()).await;
+        let next = timeout_at(end, socket.next()).await;
         let next = next.unwrap_or_else(|_| {
             let answered = done + refused;
             panic!("only {answered} of {count} requests were answered")
@@ -111,18 +112,6 @@ async fn answers(
         }
     }
     (done, refused)
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_platform_that_reads_nothing_until_it_has_asked_everything_gets_every_answer() {
-    const COUNT: u32 = 3500;
-    let (_node, mut socket, _stop) = node().await;
-    for id in 0..COUNT {
-        socket.send(request(id)).await.unwrap();
-    }
-    let (done, refused) = answers(socket, COUNT).await;
-    assert_eq!(done + refused, COUNT as usize);
-    assert!(done > refused, "{done} done, {refused} refused");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

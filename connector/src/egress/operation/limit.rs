@@ -56,9 +56,9 @@ const AGAIN: Duration = Duration::from_millis(200);
 /// while the platform's own budget runs.
 const TRIES: u32 = 3;
 
-/// What of a request's time must be left when it goes to the hub: as long as the hub takes at most to answer when it
-/// is well. Later it would be unknown whether the hub has taken it.
-const ROUND_TRIP: Duration = Duration::from_secs(1);
+/// What of a request's time must be left when it goes to the hub after a wait: a round trip to a hub far away that is
+/// well. Later it would be unknown whether the hub has taken it.
+const ROUND_TRIP: Duration = Duration::from_millis(250);
 /// Of the requests that are served at once, so many of one sort may wait for their turn: the others have room.
 const EACH: usize = AT_ONCE / 2;
 /// And so many of all sorts together.
