@@ -18,6 +18,23 @@ use courier::{Courier, Status};
 use message::BODY_MAX;
 use order::{Queue, stopped};
 
+/// Runs what owns the link in a thread of its own. fe2o3-amqp 0.16 notes that a message waits for its answer
+/// only after it has handed it to the connection's task: where two tasks run at a time, an answer that
+/// comes at once finds nobody waiting, and is lost. Without a thread nothing is ever attached.
+fn run_alone(courier: impl Future<Output = ()> + Send + 'static) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let started = runtime.and_then(|runtime| {
+        std::thread::Builder::new()
+            .name("cloud-to-device".into())
+            .spawn(move || runtime.block_on(courier))
+    });
+    if let Err(error) = started {
+        tracing::error!(%error, "cloud-to-device messages cannot be sent: no thread");
+    }
+}
+
 /// Sends cloud-to-device messages. Cheap to clone; all clones share one connection.
 #[derive(Debug, Clone)]
 pub struct C2dSender {
@@ -28,12 +45,12 @@ pub struct C2dSender {
 impl C2dSender {
     /// Starts connecting, and goes on until `shutdown` or until the last clone is dropped. What is with
     /// the hub then has a few seconds to be answered. `places` is how many messages may wait to be sent,
-    /// and as many to be accepted. Must be called within a tokio runtime.
+    /// and as many to be accepted.
     #[must_use]
     pub fn start(settings: HubAmqpSettings, places: usize, shutdown: CancellationToken) -> Self {
         let (queue, orders) = Queue::new(places);
         let (report, status) = watch::channel(Status::Apart(None));
-        tokio::spawn(Courier::new(settings, places, orders, report).run(shutdown));
+        run_alone(Courier::new(settings, places, orders, report).run(shutdown));
         Self { queue, status }
     }
 
