@@ -58,6 +58,9 @@ pub async fn run(args: OperatorArgs, shutdown: impl Future<Output = ()>) -> Resu
     let listener = admin::bind(address)
         .await
         .map_err(|source| RunError::Listen { address, source })?;
+    let version = env!("CARGO_PKG_VERSION");
+    // One that stands by says nothing else.
+    tracing::info!(version, %address, "starting");
     run_with(client, listener, args, shutdown).await
 }
 

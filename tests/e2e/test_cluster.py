@@ -188,8 +188,8 @@ def test_no_secret_is_told_anywhere(stack: Stack):
                             "deployments,replicasets,pods,configmaps,leases", *ours),
         "resource and Events": kubectl("-n", stack.namespace, "get", "-o", "yaml", "aihc,events"),
         "pods' logs": stack.logs(lines=-1),
-        "operator's log": kubectl("-n", "azure-iot-hub-connector", "logs", "--tail=-1",
-                                  "deployment/connector-azure-iot-hub-connector"),
+        "operators' logs": kubectl("-n", "azure-iot-hub-connector", "logs", "--tail=-1", "-l",
+                                   "app.kubernetes.io/component=operator"),
         "metrics": "".join(requests.get(f"http://{pod['status']['podIP']}:8080/metrics", timeout=10).text
                            for pod in stack.ready_pods()),
     }
