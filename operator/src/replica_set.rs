@@ -1,10 +1,7 @@
 //! What is kept of a `ReplicaSet`: a hundredth of it is asked for, and there is one for each rollout of each
 //! connector.
 
-use std::borrow::Cow;
-
 use k8s_openapi::{
-    NamespaceResourceScope,
     api::{apps::v1, core::v1::PodTemplateSpec},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
@@ -12,8 +9,9 @@ use kube::Resource;
 use serde::Deserialize;
 
 /// Pods of one template.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Resource)]
 #[serde(from = "v1::ReplicaSet")]
+#[resource(inherit = v1::ReplicaSet)]
 pub struct ReplicaSet {
     metadata: ObjectMeta,
     /// Whether there are pods, or are to be.
@@ -51,35 +49,6 @@ pub fn settings(template: Option<&PodTemplateSpec>) -> impl Iterator<Item = Stri
         .into_iter()
         .flatten()
         .filter_map(|volume| Some(volume.config_map.as_ref()?.name.clone()))
-}
-
-impl Resource for ReplicaSet {
-    type DynamicType = ();
-    type Scope = NamespaceResourceScope;
-
-    fn kind(_: &()) -> Cow<'_, str> {
-        v1::ReplicaSet::kind(&())
-    }
-
-    fn group(_: &()) -> Cow<'_, str> {
-        v1::ReplicaSet::group(&())
-    }
-
-    fn version(_: &()) -> Cow<'_, str> {
-        v1::ReplicaSet::version(&())
-    }
-
-    fn plural(_: &()) -> Cow<'_, str> {
-        v1::ReplicaSet::plural(&())
-    }
-
-    fn meta(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
-    }
 }
 
 #[cfg(test)]

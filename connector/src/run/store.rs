@@ -75,9 +75,7 @@ impl Store {
             }
         }
     }
-}
 
-impl Store {
     /// Where the import of devices is kept: with the claims.
     pub(super) fn imports(&self, member: &MemberId) -> Arc<dyn import::Store> {
         let local = |path: Option<PathBuf>| Arc::new(LocalStore::open(path, member.clone()));

@@ -1,8 +1,6 @@
 //! A resource as the API server keeps it: perhaps in the words of another version.
 
-use std::borrow::Cow;
-
-use k8s_openapi::{NamespaceResourceScope, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -11,7 +9,8 @@ use super::{AzureIotHubConnector, AzureIotHubConnectorSpec, AzureIotHubConnector
 
 /// A stored resource, part by part: a spec that cannot be read stops neither the watch of all resources nor
 /// the comparison with the status that was written for it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Resource)]
+#[resource(inherit = AzureIotHubConnector)]
 pub struct Stored {
     /// Its metadata.
     pub metadata: ObjectMeta,
@@ -42,35 +41,6 @@ impl<'de> Deserialize<'de> for Stored {
             spec: serde_json::from_value(spec).map_err(|error| error.to_string()),
             status: serde_json::from_value(status).unwrap_or_default(),
         })
-    }
-}
-
-impl Resource for Stored {
-    type DynamicType = ();
-    type Scope = NamespaceResourceScope;
-
-    fn kind(_: &()) -> Cow<'_, str> {
-        AzureIotHubConnector::kind(&())
-    }
-
-    fn group(_: &()) -> Cow<'_, str> {
-        AzureIotHubConnector::group(&())
-    }
-
-    fn version(_: &()) -> Cow<'_, str> {
-        AzureIotHubConnector::version(&())
-    }
-
-    fn plural(_: &()) -> Cow<'_, str> {
-        AzureIotHubConnector::plural(&())
-    }
-
-    fn meta(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
     }
 }
 
