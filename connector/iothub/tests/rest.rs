@@ -62,12 +62,12 @@ async fn hub(name: &str, answer: &'static str) -> (HubRest, mpsc::UnboundedRecei
     (rest.unwrap(), requests)
 }
 
-fn call() -> MethodCall {
+fn call(payload: &Value) -> MethodCall<'_> {
     MethodCall {
-        device: "pump 1".into(),
+        device: "pump 1",
         module: None,
-        name: "reboot".into(),
-        payload: json!({"in": 5}),
+        name: "reboot",
+        payload,
         response_timeout: Duration::from_secs(7),
         connect_timeout: Duration::ZERO,
     }
@@ -80,7 +80,7 @@ async fn a_method_is_asked_for_as_the_hub_wants_it() {
         "HTTP/1.1 200 OK\r\ncontent-length: 14\r\n\r\n{\"status\":200}",
     )
     .await;
-    rest.invoke(&call()).await.unwrap();
+    rest.invoke(call(&json!({"in": 5}))).await.unwrap();
     let (head, body) = {
         let request = requests.recv().await.unwrap();
         let (head, body) = request.split_once("\r\n\r\n").unwrap();
@@ -118,7 +118,7 @@ async fn the_devices_answer_comes_back() {
         status: 201,
         payload,
     };
-    assert_eq!(rest.invoke(&call()).await, Ok(expected));
+    assert_eq!(rest.invoke(call(&json!({"in": 5}))).await, Ok(expected));
 }
 
 #[tokio::test]
@@ -131,7 +131,7 @@ async fn a_throttle_says_when_to_come_back() {
     .await;
     let retry_after = Some(Duration::from_secs(3));
     assert_eq!(
-        rest.invoke(&call()).await,
+        rest.invoke(call(&json!({"in": 5}))).await,
         Err(HubError::Throttled { retry_after })
     );
 }
@@ -139,7 +139,7 @@ async fn a_throttle_says_when_to_come_back() {
 #[tokio::test]
 async fn an_answer_that_is_lost_leaves_the_outcome_open() {
     let (rest, mut requests) = hub("my-hub.example", "").await;
-    let error = rest.invoke(&call()).await.unwrap_err();
+    let error = rest.invoke(call(&json!({"in": 5}))).await.unwrap_err();
     assert!(matches!(error, HubError::OutcomeUnknown { .. }), "{error}");
     requests.recv().await.unwrap();
     assert!(requests.try_recv().is_err(), "it is not sent again");
@@ -148,7 +148,7 @@ async fn an_answer_that_is_lost_leaves_the_outcome_open() {
 #[tokio::test]
 async fn a_certificate_of_another_host_is_refused_before_anything_is_sent() {
     let (rest, mut requests) = hub("another.example", "").await;
-    let error = rest.invoke(&call()).await.unwrap_err();
+    let error = rest.invoke(call(&json!({"in": 5}))).await.unwrap_err();
     assert!(matches!(error, HubError::Transport { .. }), "{error}");
     assert_eq!(error.taken(), Taken::No);
     assert!(requests.try_recv().is_err());

@@ -43,6 +43,9 @@ pub(super) struct Queued {
     since: Instant,
 }
 
+/// Bytes read at once. tungstenite sets as many to zero before each read, 128 KiB by default: for an answer of 50 bytes
+/// that costs more than its way through the kernel. A frame of a message has [`CHUNK`] at most, a record of TLS 16 KiB.
+const READ: usize = 16 * 1024;
 /// Frames written together.
 const AT_ONCE: usize = 32;
 
@@ -186,7 +189,7 @@ async fn connect(shared: &Shared, ids: Ids) -> Result<(Socket, Ids), ConnectErro
                 )));
             }
         };
-        let mut config = WebSocketConfig::default();
+        let mut config = WebSocketConfig::default().read_buffer_size(READ);
         config.max_message_size = Some(CHUNK * 16);
         config.max_frame_size = Some(CHUNK * 16);
         let upgraded = client_async_with_config(url.as_str(), stream, Some(config)).await;

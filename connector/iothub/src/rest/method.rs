@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
 use super::{CONNECT, HubRest, MARGIN, answer::invoked, identity::Identity};
 use crate::{HubError, refusal::Subject};
@@ -17,16 +18,16 @@ const PAYLOAD_MAX: usize = 128 * 1024;
 const ANSWER_MAX: usize = 2 * PAYLOAD_MAX;
 
 /// A call of a direct method.
-#[derive(Debug, Clone, PartialEq)]
-pub struct MethodCall {
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct MethodCall<'a> {
     /// The device.
-    pub device: String,
+    pub device: &'a str,
     /// A module of the device.
-    pub module: Option<String>,
+    pub module: Option<&'a str>,
     /// Name of the method.
-    pub name: String,
+    pub name: &'a str,
     /// What the method gets; at most 128 KiB as JSON.
-    pub payload: Value,
+    pub payload: &'a Value,
     /// How long the hub waits for the device's answer. In whole seconds, rounded up; 5 to 300.
     pub response_timeout: Duration,
     /// How long the hub waits for a disconnected device. In whole seconds, rounded up; 0 to 300.
@@ -42,15 +43,25 @@ pub struct MethodAnswer {
     pub payload: Value,
 }
 
+/// A call as the hub takes it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Body<'a> {
+    method_name: &'a str,
+    payload: &'a Value,
+    response_timeout_in_seconds: u64,
+    connect_timeout_in_seconds: u64,
+}
+
 impl HubRest {
     /// Calls a direct method and waits for the device's answer. The policy needs the right
     /// ServiceConnect.
     ///
     /// # Errors
     /// [`HubError`]; [`HubError::taken`] tells whether the device may have run it.
-    pub async fn invoke(&self, call: &MethodCall) -> Result<MethodAnswer, HubError> {
-        check(&call.payload)?;
-        let identity = Identity::new(&call.device, call.module.as_deref())?;
+    pub async fn invoke(&self, call: MethodCall<'_>) -> Result<MethodAnswer, HubError> {
+        check(call.payload)?;
+        let identity = Identity::new(call.device, call.module)?;
         let id = identity.id();
         let subject = Subject {
             what: "the direct method",
@@ -58,12 +69,12 @@ impl HubRest {
             right: "ServiceConnect",
         };
         let (response, connect) = seconds(call.response_timeout, call.connect_timeout);
-        let body = json!({
-            "methodName": call.name,
-            "payload": call.payload,
-            "responseTimeoutInSeconds": response,
-            "connectTimeoutInSeconds": connect,
-        });
+        let body = Body {
+            method_name: call.name,
+            payload: call.payload,
+            response_timeout_in_seconds: response,
+            connect_timeout_in_seconds: connect,
+        };
         let request = self
             .request_with(Method::POST, &identity.method_path(), &body)
             .timeout(CONNECT + Duration::from_secs(response + connect) + MARGIN);
@@ -93,12 +104,12 @@ mod tests {
     use super::*;
     use crate::{Taken, rest::tests::rest};
 
-    fn call() -> MethodCall {
+    fn call() -> MethodCall<'static> {
         MethodCall {
-            device: "pump 1/ä?".into(),
+            device: "pump 1/ä?",
             module: None,
-            name: "reboot".into(),
-            payload: Value::Null,
+            name: "reboot",
+            payload: &Value::Null,
             response_timeout: Duration::from_millis(9100),
             connect_timeout: Duration::ZERO,
         }
@@ -125,37 +136,27 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         drop(listener);
-        let error = rest(&address).unwrap().invoke(&call()).await.unwrap_err();
+        let error = rest(&address).unwrap().invoke(call()).await.unwrap_err();
         assert!(matches!(error, HubError::Transport { .. }), "{error}");
         assert_eq!(error.taken(), Taken::No);
     }
 
     #[tokio::test]
     async fn a_payload_that_is_too_large_is_not_sent() {
+        let payload = Value::String("x".repeat(PAYLOAD_MAX));
         let call = MethodCall {
-            payload: Value::String("x".repeat(PAYLOAD_MAX)),
+            payload: &payload,
             ..call()
         };
-        let error = rest("127.0.0.1:1")
-            .unwrap()
-            .invoke(&call)
-            .await
-            .unwrap_err();
+        let error = rest("127.0.0.1:1").unwrap().invoke(call).await.unwrap_err();
         assert!(matches!(error, HubError::TooLarge { .. }));
     }
 
     #[tokio::test]
     async fn an_id_cannot_lead_to_another_resource() {
         for device in ["", ".", ".."] {
-            let call = MethodCall {
-                device: device.into(),
-                ..call()
-            };
-            let error = rest("127.0.0.1:1")
-                .unwrap()
-                .invoke(&call)
-                .await
-                .unwrap_err();
+            let call = MethodCall { device, ..call() };
+            let error = rest("127.0.0.1:1").unwrap().invoke(call).await.unwrap_err();
             assert!(
                 matches!(error, HubError::DeviceNotFound { .. }),
                 "{device}: {error}"

@@ -17,7 +17,8 @@ use reqwest::{
     header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER},
     redirect::Policy,
 };
-use serde_json::Value;
+use serde::Serialize;
+use url::Url;
 
 use crate::{
     HubConnectionString, HubError, HubTls, Proxy,
@@ -75,8 +76,8 @@ pub struct HubRest {
 /// Where requests go, and what signs them.
 #[derive(Debug)]
 struct Face {
-    /// `https://host` or `https://host:port`
-    root: String,
+    /// `https://host` or `https://host:port`, read once: that takes as long as signing.
+    root: Url,
     host: HeaderValue,
     tokens: Tokens,
 }
@@ -127,6 +128,7 @@ impl HubRest {
             .map_err(|error| wrong(format!("HTTPS: {}", chain(&error))))?;
         let host = HeaderValue::from_str(host)
             .map_err(|_| wrong(format!("HostName {host:?} is no host name")))?;
+        let root = Url::parse(&root).map_err(|error| wrong(format!("{root}: {error}")))?;
         let face = Face {
             root,
             host,
@@ -141,16 +143,20 @@ impl HubRest {
     /// A request for `path`, which begins with a slash and may end in a query of its own. It is given the
     /// time that an answer from memory takes; what takes longer says so itself.
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let more = if path.contains('?') { '&' } else { '?' };
-        let url = format!("{}{path}{more}api-version={API_VERSION}", self.face.root);
+        let mut url = self.face.root.clone();
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let more = if query.is_empty() { "" } else { "&" };
+        url.set_path(path);
+        url.set_query(Some(&format!("{query}{more}api-version={API_VERSION}")));
         self.client.request(method, url).timeout(CONNECT + MARGIN)
     }
 
     /// The same with a body.
-    fn request_with(&self, method: Method, path: &str, body: &Value) -> RequestBuilder {
+    fn request_with(&self, method: Method, path: &str, body: &impl Serialize) -> RequestBuilder {
+        // Sets the type only where none is set.
         self.request(method, path)
             .header(CONTENT_TYPE, "application/json; charset=utf-8")
-            .body(body.to_string())
+            .json(body)
     }
 
     /// Signs and sends a request; reads what its answer, of at most `most` bytes, means. Sent once.

@@ -8,16 +8,17 @@ use std::{
 
 use futures::future::join_all;
 use iothub::{Ack, C2dMessage, C2dSender, HubAmqpSettings, HubError, HubTls, Taken, Way};
-use tokio::time::Instant;
+use tokio::{runtime::Builder, task::JoinSet, time::Instant};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::broker::{Broker, localhost};
 
-async fn start(broker: &Arc<Broker>) -> (C2dSender, DropGuard) {
+/// Has the broker listen, in the runtime that this is called in.
+async fn listening(broker: &Arc<Broker>) -> HubAmqpSettings {
     let (tls, ca) = localhost();
     let address = broker.listen(Some(tls)).await;
     let text = "HostName=localhost;SharedAccessKeyName=p;SharedAccessKey=c2VjcmV0";
-    let settings = HubAmqpSettings {
+    HubAmqpSettings {
         connection: text.parse().unwrap(),
         tls: HubTls {
             ca: Some(ca.into()),
@@ -25,10 +26,17 @@ async fn start(broker: &Arc<Broker>) -> (C2dSender, DropGuard) {
         application_id: "test".into(),
         address: Some(address),
         way: Way::default(),
-    };
+    }
+}
+
+fn sender(settings: HubAmqpSettings) -> (C2dSender, DropGuard) {
     let shutdown = CancellationToken::new();
-    let sender = C2dSender::start(settings, 256, shutdown.clone());
+    let sender = C2dSender::start(settings, PLACES, shutdown.clone());
     (sender, shutdown.drop_guard())
+}
+
+async fn start(broker: &Arc<Broker>) -> (C2dSender, DropGuard) {
+    sender(listening(broker).await)
 }
 
 pub async fn send(sender: &C2dSender, device: &str, within: Duration) -> Result<(), HubError> {
@@ -45,6 +53,8 @@ pub async fn send(sender: &C2dSender, device: &str, within: Duration) -> Result<
     sender.send(message, Instant::now() + within).await
 }
 
+/// Messages that may wait.
+const PLACES: usize = 256;
 pub const LONG: Duration = Duration::from_secs(10);
 const SHORT: Duration = Duration::from_millis(300);
 
@@ -72,6 +82,50 @@ async fn many_messages_are_under_way_at_once() {
     sender.prove(LONG).await.unwrap();
     let sent = join_all((0..200).map(|_| send(&sender, "pump-1", LONG))).await;
     assert!(sent.iter().all(Result::is_ok), "{sent:?}");
+}
+
+/// A hub on threads of its own answers at once, while the sender still works. With its tasks on several workers about one
+/// answer in ten thousand is lost.
+fn all_answers_are_heard(workers: usize) {
+    let runtime = |workers| {
+        let mut runtime = Builder::new_multi_thread();
+        runtime
+            .worker_threads(workers)
+            .enable_all()
+            .build()
+            .unwrap()
+    };
+    let (hub, own) = (runtime(2), runtime(workers));
+    let broker = Broker::new();
+    let settings = hub.block_on(listening(&broker));
+    let sent = own.block_on(async {
+        let (sender, _end) = sender(settings);
+        sender.prove(LONG).await.unwrap();
+        let mut sending = JoinSet::new();
+        for _ in 0..2 {
+            let sender = sender.clone();
+            sending.spawn(async move {
+                let mut sent = Vec::new();
+                for _ in 0..2000 {
+                    sent.push(send(&sender, "pump-1", LONG).await);
+                }
+                sent
+            });
+        }
+        sending.join_all().await.concat()
+    });
+    let unheard: Vec<_> = sent.iter().filter(|sent| sent.is_err()).collect();
+    assert!(unheard.is_empty(), "of {}: {unheard:?}", sent.len());
+}
+
+#[test]
+fn every_answer_is_heard_by_one_worker() {
+    all_answers_are_heard(1);
+}
+
+#[test]
+fn every_answer_is_heard_by_several_workers() {
+    all_answers_are_heard(4);
 }
 
 #[tokio::test]

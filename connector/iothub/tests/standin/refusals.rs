@@ -102,7 +102,7 @@ async fn a_token_that_the_hub_refuses_has_done_nothing() {
         rest.patch_twin("d", None, &patch, &Condition::Exists)
             .await
             .map(drop),
-        rest.invoke(&call()).await.map(drop),
+        rest.invoke(call()).await.map(drop),
         rest.schedule_twin_update(&schedule, &patch).await.map(drop),
         rest.cancel_job(&schedule.id).await.map(drop),
         rest.job(&schedule.id).await.map(drop),
@@ -120,12 +120,12 @@ async fn a_token_that_the_hub_refuses_has_done_nothing() {
     );
 }
 
-fn call() -> MethodCall {
+fn call() -> MethodCall<'static> {
     MethodCall {
-        device: "d".into(),
+        device: "d",
         module: None,
-        name: "reboot".into(),
-        payload: Value::Null,
+        name: "reboot",
+        payload: &Value::Null,
         response_timeout: Duration::from_secs(5),
         connect_timeout: Duration::ZERO,
     }
@@ -137,13 +137,13 @@ async fn a_method_says_whether_its_device_may_have_run_it() {
     let device = hub.register("d", None);
     let rest = hub.rest("service");
     let id = || "d".to_owned();
-    let error = rest.invoke(&call()).await.unwrap_err();
+    let error = rest.invoke(call()).await.unwrap_err();
     assert_eq!(error, HubError::NotOnline { id: id() });
     assert_eq!(error.taken(), Taken::No);
 
     let mut session = hub.connect(&device);
     session.subscribe(Subscription::Methods);
-    let error = rest.invoke(&call()).await.unwrap_err();
+    let error = rest.invoke(call()).await.unwrap_err();
     assert_eq!(error, HubError::MethodTimedOut { id: id() });
     assert_eq!(error.taken(), Taken::Unknown);
     assert!(session.mailbox.try_recv().is_ok());
@@ -155,8 +155,7 @@ async fn a_method_says_whether_its_device_may_have_run_it() {
         };
         session.answer_method(rid, 200, &"{}".into());
     };
-    let call = call();
-    let (called, ()) = tokio::join!(rest.invoke(&call), answers);
+    let (called, ()) = tokio::join!(rest.invoke(call()), answers);
     let error = called.unwrap_err();
     assert!(matches!(error, HubError::OutcomeUnknown { .. }), "{error}");
     assert_eq!(error.taken(), Taken::Unknown);

@@ -23,10 +23,10 @@ const PIECE: u32 = 4096;
 /// Calls a method and waits for the device's answer.
 pub(super) async fn invoke(
     hub: &Hub,
-    device: String,
-    module: Option<String>,
-    name: String,
-    payload: Json,
+    device: &str,
+    module: Option<&str>,
+    name: &str,
+    payload: &Json,
     deadline: Instant,
 ) -> Result<Done, Failure> {
     let settings = &hub.settings;
@@ -34,10 +34,10 @@ pub(super) async fn invoke(
     let response = settings.method_response_timeout_seconds;
     let response = response.map(|seconds| Duration::from_secs(seconds.into()));
     let call = |left: Duration| MethodCall {
-        device: device.clone(),
-        module: module.clone(),
-        name: name.clone(),
-        payload: payload.clone(),
+        device,
+        module,
+        name,
+        payload,
         response_timeout: response.unwrap_or(LONGEST).min(left - connect).min(LONGEST),
         connect_timeout: connect,
     };
@@ -55,7 +55,7 @@ pub(super) async fn invoke(
                         why: "too little time is left for a direct method".into(),
                     });
                 };
-                hub.ways.rest.invoke(&call).await
+                hub.ways.rest.invoke(call).await
             }
         });
     Ok(Done::Method(answer.await?))

@@ -155,7 +155,10 @@ impl Hub {
                 module,
                 method,
                 payload,
-            } => method::invoke(self, device, module, method, payload, deadline).await,
+            } => {
+                let module = module.as_deref();
+                method::invoke(self, &device, module, &method, &payload, deadline).await
+            }
             Command::Registry { action, device } => {
                 registry::carry_out(self, action, &device, deadline).await
             }

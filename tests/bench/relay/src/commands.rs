@@ -162,14 +162,14 @@ impl Hub {
             }
             (Method::Post, Characteristic::SERVICES) => {
                 let call = MethodCall {
-                    device: request.entity.clone(),
+                    device: &request.entity,
                     module: None,
-                    name: request.target.clone(),
-                    payload: params,
+                    name: &request.target,
+                    payload: &params,
                     response_timeout: BUDGET,
                     connect_timeout: Duration::ZERO,
                 };
-                let answer = self.rest.invoke(&call).await?;
+                let answer = self.rest.invoke(call).await?;
                 Ok(Response::result(Value::json(answer.payload.to_string())))
             }
             _ => Ok(Response::error(
