@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import gzip
 import json
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from cluster import eventually
@@ -45,6 +48,14 @@ class Poisoner:
             eventually("good messages are sent meanwhile",
                        lambda: self.stream.sending.acknowledged >= before + good, 30)
 
+    def rounds(self, until: Callable[[], bool], seconds: float = 25) -> None:
+        """Rounds for so long at least, and until something has come about."""
+        begun, come = time.monotonic(), False
+        while not come or time.monotonic() - begun < seconds:
+            assert time.monotonic() - begun < 10 * seconds, "it has not come about"
+            self.round()
+            come = until()
+
     def check(self, letters: list[dict]) -> set[str]:
         """Letters say what was sent; gives the ids of those that are there."""
         for letter in letters:
@@ -64,4 +75,9 @@ def body(letter: dict) -> bytes:
 
 
 def lines(text: str) -> list[dict]:
-    return [json.loads(line) for line in text.splitlines()]
+    """Letters; half of one, which is being written or which a kill has left, is none."""
+    letters = []
+    for line in text.splitlines():
+        with contextlib.suppress(json.JSONDecodeError):
+            letters.append(json.loads(line))
+    return letters
