@@ -26,6 +26,9 @@ POISON = {
     "no gzip at all": (b"{}", "gzip"),
 }
 
+# How long letters cannot be stored at least, in seconds: longer than one is tried.
+GONE = 25
+
 
 @dataclass
 class Poisoner:
@@ -48,13 +51,18 @@ class Poisoner:
             eventually("good messages are sent meanwhile",
                        lambda: self.stream.sending.acknowledged >= before + good, 30)
 
-    def rounds(self, until: Callable[[], bool], seconds: float = 25) -> None:
-        """Rounds for so long at least, and until something has come about."""
-        begun, come = time.monotonic(), False
-        while not come or time.monotonic() - begun < seconds:
-            assert time.monotonic() - begun < 10 * seconds, "it has not come about"
+    def rounds(self, lost: Callable[[], int]) -> None:
+        """Rounds while letters cannot be stored: for a while, and until some are given up, which `lost` counts.
+
+        Good messages go on, at least once without any letter being given up meanwhile: nothing waits for letters.
+        """
+        begun, first, flowed = time.monotonic(), lost(), False
+        while not flowed or lost() == first or time.monotonic() - begun < GONE:
+            assert time.monotonic() - begun < 10 * GONE, "messages wait for letters" if not flowed else "none is given up"
             self.round()
-            come = until()
+            before = lost()
+            self.stream.goes_on(10)
+            flowed |= lost() == before
 
     def check(self, letters: list[dict]) -> set[str]:
         """Letters say what was sent; gives the ids of those that are there."""

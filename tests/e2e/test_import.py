@@ -49,8 +49,8 @@ def begin(bench: Bench, **inputs: str) -> str:
     return answer.body
 
 
-def ended(bench: Bench, made: str, seconds: float = 120) -> dict:
-    return eventually("the import ends", lambda: bench.thingworx.import_ended(made), seconds)
+def ended(bench: Bench, made: str) -> dict:
+    return eventually("the import ends", lambda: bench.thingworx.import_ended(made), 120)
 
 
 def ready_things(bench: Bench, template: str) -> int:
@@ -112,20 +112,20 @@ def test_what_the_platform_never_does_ends_the_import_at_once(ready: Bench, faul
     names = register(ready, f"new-{template}", 50)
     inputs = {"thingTemplate": template, "queryCondition": f"deviceId >= 'new-{template}-' AND deviceId < 'new-{template}-x'"}
     with ready.thingworx.ill(**fault) if fault else nullcontext():
-        event = ended(ready, begin(ready, **inputs), 30)
+        event = ended(ready, begin(ready, **inputs))
     assert event["status"] == "failed" and words in event["message"], event
     assert "EntityServices.CreateThing" in event["message"]
     assert event["failed"] == 8 and names[0] in event["context"]["refused"][0], event
     if fault:
-        event = ended(ready, begin(ready, **inputs), 30)
+        event = ended(ready, begin(ready, **inputs))
         assert (event["status"], event["created"]) == ("completed", len(names)), event
 
 
 def test_a_hub_that_denies_and_a_condition_that_is_none_end_it_with_the_reason(ready: Bench):
-    event = ended(ready, begin(ready, queryCondition="deviceId LIKES 'a'"), 30)
+    event = ended(ready, begin(ready, queryCondition="deviceId LIKES 'a'"))
     assert event["status"] == "failed" and "does not understand the query" in event["message"], event
     with ready.hub.ill(fault="reject-tokens"):
-        event = ended(ready, begin(ready), 30)
+        event = ended(ready, begin(ready))
     assert event["status"] == "failed" and "denies access" in event["message"], event
     assert "ServiceConnect" in event["message"], event
 
