@@ -31,6 +31,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Scenarios on the cluster and those of processes by themselves mostly wait, each for their own: with
     `-n 2 --dist loadgroup` they go on beside each other."""
+    networks = {item.path.name: item.module.NETWORK for item in items if hasattr(item.module, "NETWORK")}
+    assert len({*networks.values()}) == len(networks), f"two files have the same addresses: {networks}"
     for item in items:
         of_cluster = item.path.name.startswith("test_cluster")
         item.add_marker(pytest.mark.xdist_group("cluster" if of_cluster else "processes"))

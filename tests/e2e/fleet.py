@@ -6,7 +6,7 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -43,7 +43,19 @@ class Fleet:
         self._run(self._connect(connection_strings), 120)
 
     def _run(self, work, timeout: float):
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout)
+        running = asyncio.run_coroutine_threadsafe(work, self.loop)
+        try:
+            return running.result(timeout)
+        finally:
+            running.cancel()
+
+    async def _insist(self, ask: Callable[[], Awaitable], seconds: float = 10):
+        """Asks until there is an answer: what is under way when its connection drops, the SDK never answers."""
+        while True:
+            try:
+                return await asyncio.wait_for(ask(), seconds)
+            except Exception:  # noqa: BLE001 - whatever the SDK raises, there is no answer yet
+                await asyncio.sleep(0.5)
 
     async def _connect(self, connection_strings: dict[str, str]) -> None:
         turn = asyncio.Semaphore(CONNECTING)
@@ -54,7 +66,7 @@ class Fleet:
             device.client.on_message_received = partial(self._message, device)
             device.client.on_method_request_received = partial(self._method, device)
             async with turn:
-                await device.client.connect()
+                await self._insist(device.client.connect, 40)
 
         await asyncio.gather(*(one(name, text) for name, text in connection_strings.items()))
 
@@ -98,11 +110,12 @@ class Fleet:
 
     def report(self, device: str, patch: dict) -> None:
         """Reports twin properties and waits until the hub has taken them."""
-        self._run(self.devices[device].client.patch_twin_reported_properties(patch), 30)
+        client = self.devices[device].client
+        self._run(self._insist(lambda: client.patch_twin_reported_properties(patch)), 60)
 
     def twin(self, device: str) -> dict:
         """What the device sees of its twin."""
-        return self._run(self.devices[device].client.get_twin(), 30)
+        return self._run(self._insist(self.devices[device].client.get_twin), 60)
 
     def telemetry(self, count: int | None, rate: float) -> Telemetry:
         """Begins to send `count` numbered messages from each device, or until `stop`, `rate` a second altogether."""

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import requests
 
 TIMEOUT = 30
+# Longer than any scenario, in seconds: faults last until they are ended.
+LASTING = 3600
 
 
 class Hub:
@@ -40,6 +45,10 @@ class Hub:
         [made] = self._json("POST", "/devices", json={"devices": [device], "module": module})["devices"]
         return f"HostName={self.host};DeviceId={device};ModuleId={module};SharedAccessKey={made['key']}"
 
+    def devices(self) -> set[str]:
+        """All that are registered."""
+        return {one["deviceId"] for one in self._json("GET", "/devices")["devices"]}
+
     def partitions(self) -> list[dict]:
         return self._json("GET", "/partitions")["partitions"]
 
@@ -67,5 +76,18 @@ class Hub:
         count = self._json("GET", "/operations")[kind]
         return count["accepted"], count["refused"]
 
+    def lost(self, kind: str) -> int:
+        """How many of a kind were carried out without an answer, since the start."""
+        return self._json("GET", "/operations")[kind]["lost"]
+
     def fault(self, **fault) -> None:
         self._json("POST", "/faults", json=fault)
+
+    @contextlib.contextmanager
+    def ill(self, **fault) -> Iterator[None]:
+        """A fault that has a time lasts meanwhile; others that have one end with it."""
+        self.fault(**fault, seconds=LASTING)
+        try:
+            yield
+        finally:
+            self.fault(fault="clear")

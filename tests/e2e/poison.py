@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import gzip
 import json
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from cluster import eventually
@@ -22,6 +25,9 @@ POISON = {
     "gzip bomb": (gzip.compress(b" " * (64 << 20)), "gzip"),
     "no gzip at all": (b"{}", "gzip"),
 }
+
+# How long letters cannot be stored at least, in seconds: longer than one is tried.
+GONE = 25
 
 
 @dataclass
@@ -45,6 +51,19 @@ class Poisoner:
             eventually("good messages are sent meanwhile",
                        lambda: self.stream.sending.acknowledged >= before + good, 30)
 
+    def rounds(self, lost: Callable[[], int]) -> None:
+        """Rounds while letters cannot be stored: for a while, and until some are given up, which `lost` counts.
+
+        Good messages go on, at least once without any letter being given up meanwhile: nothing waits for letters.
+        """
+        begun, first, flowed = time.monotonic(), lost(), False
+        while not flowed or lost() == first or time.monotonic() - begun < GONE:
+            assert time.monotonic() - begun < 10 * GONE, "messages wait for letters" if not flowed else "none is given up"
+            self.round()
+            before = lost()
+            self.stream.goes_on(10)
+            flowed |= lost() == before
+
     def check(self, letters: list[dict]) -> set[str]:
         """Letters say what was sent; gives the ids of those that are there."""
         for letter in letters:
@@ -64,4 +83,9 @@ def body(letter: dict) -> bytes:
 
 
 def lines(text: str) -> list[dict]:
-    return [json.loads(line) for line in text.splitlines()]
+    """Letters; half of one, which is being written or which a kill has left, is none."""
+    letters = []
+    for line in text.splitlines():
+        with contextlib.suppress(json.JSONDecodeError):
+            letters.append(json.loads(line))
+    return letters

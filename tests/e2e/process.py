@@ -24,9 +24,16 @@ class Bench:
     """Stand-ins and a connector as processes on loopback addresses."""
 
     def __init__(self, folder: Path, network: str):
+        self.processes: dict[str, subprocess.Popen] = {}
+        try:
+            self._set_up(folder, network)
+        except BaseException:
+            self.close()
+            raise
+
+    def _set_up(self, folder: Path, network: str) -> None:
         self.hub_host, self.events_host, self.platform, self.storage = (f"{network}.{last}" for last in (1, 2, 3, 4))
         self.folder = folder
-        self.processes: dict[str, subprocess.Popen] = {}
         self.app_key = secrets.token_hex(16)
         policy_key, registry_key = (base64.b64encode(secrets.token_bytes(32)).decode() for _ in range(2))
         authority = trustme.CA()
@@ -56,8 +63,10 @@ class Bench:
                    "--route", "lifecycle,twin,connection", *tls)
         self.thingworx = Thingworx(f"http://{self.platform}:8080", self.app_key)
         self.hub = Hub(f"http://{self.hub_host}:8090", self.hub_host)
-        eventually("the platform's stand-in is ready", self.thingworx.ready, 20)
-        eventually("the hub's stand-in is ready", self.hub.ready, 20)
+        # One that has found its addresses taken has ended, and another run's would answer in its place.
+        for program, ready in (("thingworx-standin", self.thingworx.ready), ("iothub-standin", self.hub.ready)):
+            eventually(f"{program} is ready", ready, 20)
+            assert self.running(program), f"{program} has ended: {(folder / f'{program}.log').read_text()[-2000:]}"
 
     def start(self, program: str, *arguments: object, name: str = "", **variables: str) -> None:
         if (name or program) in self.processes:
@@ -106,21 +115,39 @@ checkpoints: {checkpoints}
         self.thingworx.define({name: device_thing("FactoryHub") for name in names})
         return Fleet(self.hub.register(names), self.ca)
 
-    def end(self, program: str, how: signal.Signals = signal.SIGTERM) -> int:
+    def running(self, program: str = CONNECTOR) -> bool:
+        return program in self.processes and self.processes[program].poll() is None
+
+    def end(self, program: str = CONNECTOR, how: signal.Signals = signal.SIGTERM) -> int:
         process = self.processes.pop(program)
         process.send_signal(how)
-        return process.wait(70)
+        try:
+            return process.wait(70)
+        finally:
+            # One that stays would have the addresses of the next.
+            process.kill()
 
     def close(self) -> None:
-        """Ends every process that is still running."""
-        for program in list(self.processes):
-            self.end(program)
+        """Ends every process that is still running, also those that a failure has left frozen."""
+        for process in self.processes.values():
+            process.terminate()
+            process.send_signal(signal.SIGCONT)
+        for process in self.processes.values():
+            try:
+                process.wait(70)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        self.processes.clear()
 
     def unready(self) -> str:
-        return self.thingworx.http.get(f"http://{self.platform}:9090/readyz", timeout=2).text
+        return self.thingworx.http.get(f"http://{self.platform}:9090/readyz", timeout=10).text
 
     def ready(self) -> bool:
         return self.unready() == "ready\n"
+
+    def offered(self) -> bool:
+        """Whether the services of `ConnectionServicesHub` reach the connector. It answers this without the hub."""
+        return "thingName is missing" in self.thingworx.service("DescribeAzureIotDevice").text
 
     def metrics(self) -> dict[str, float]:
         """The connector's metrics: name and labels → value."""

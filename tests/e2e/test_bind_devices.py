@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
 from cluster import eventually
@@ -31,18 +30,19 @@ def each(times: int, but: set[str] = frozenset()) -> dict[str, int]:
     return {name: times for name in FORMS - but}
 
 
-@pytest.fixture(scope="module")
-def plain(bench: Bench, devices: Fleet) -> Iterator[Fleet]:
+@pytest.fixture
+def plain(bench: Bench, devices: Fleet) -> Fleet:
     """Two devices beside the thousand, one of which has a Thing of another name."""
     thing = {key: value for key, value in device_thing("").items() if key != "gatewayThing"}
     bench.thingworx.define({name: thing for name in ["dev-0", *NAMES]} | {
         "OtherName": thing | {"identifier": "dev-1"}})
     bench.hub.register(NAMES)
-    # Before there is anybody else.
-    bench.thingworx.hold("plain-7")
-    bench.connector(platform="bindDevices: true")
+    if not bench.running():
+        # Before there is anybody else.
+        bench.thingworx.hold("plain-7")
+        bench.connector(platform="bindDevices: true")
     eventually("the connector is ready", bench.ready, 30)
-    yield devices
+    return devices
 
 
 def test_all_are_bound_once_on_each_node_but_for_one_that_another_client_holds(bench: Bench, plain: Fleet):
@@ -50,7 +50,7 @@ def test_all_are_bound_once_on_each_node_but_for_one_that_another_client_holds(b
     names = {name: value for name, value in bench.metrics().items() if "bound_names" in name}
     told(f"bound: {names}")
     eventually("it is said", lambda: bench.said("refuses to bind some names"), 30)
-    assert "plain-7" in bench.log()
+    assert bench.said("plain-7")
     assert bench.ready(), "one name keeps nobody from working"
 
 
@@ -64,5 +64,5 @@ def test_requests_reach_things_by_name_and_by_identifier(bench: Bench, plain: Fl
 def test_the_name_is_taken_when_it_is_free_and_everything_is_let_go_of_at_the_end(bench: Bench, plain: Fleet):
     bench.thingworx.let_go("plain-7")
     eventually("all are bound", lambda: bound(bench) == each(2), AGAIN)
-    assert bench.end("azure-iot-hub-connector") == 0
+    assert bench.end() == 0
     assert not bound(bench)

@@ -129,16 +129,18 @@ def test_a_wrong_app_key_is_told_and_good_pods_go_on_undisturbed(stack: Stack, f
     epochs = stack.epochs()
     good = {pod["metadata"]["name"] for pod in stack.ready_pods()}
     apply(cluster.secret("thingworx", stack.namespace, appKey="wrong"))
-    reason = lambda: stack.condition("Ready").get("reason")  # noqa: E731
-    eventually("Ready=False says that ThingWorx denies the key", lambda: reason() == "PlatformDenied", 60)
-    assert "application key" in stack.condition("Ready")["message"]
-    # Longer than it takes to plan and to hand over.
-    time.sleep(10)
-    assert stack.epochs() == epochs, "a pod that cannot join was given partitions"
-    ready = {pod["metadata"]["name"] for pod in stack.ready_pods()}
-    assert good <= ready, f"good pods were touched: {good - ready}"
-    stream.goes_on()
-    apply(cluster.secret("thingworx", stack.namespace, appKey=stack.app_key))
+    try:
+        reason = lambda: stack.condition("Ready").get("reason")  # noqa: E731
+        eventually("Ready=False says that ThingWorx denies the key", lambda: reason() == "PlatformDenied", 60)
+        assert "application key" in stack.condition("Ready")["message"]
+        # Longer than it takes to plan and to hand over.
+        time.sleep(10)
+        assert stack.epochs() == epochs, "a pod that cannot join was given partitions"
+        ready = {pod["metadata"]["name"] for pod in stack.ready_pods()}
+        assert good <= ready, f"good pods were touched: {good - ready}"
+        stream.goes_on()
+    finally:
+        apply(cluster.secret("thingworx", stack.namespace, appKey=stack.app_key))
     stack.wait_ready(3, seconds=150)
     eventually("Ready=True again", lambda: stack.condition("Ready").get("status") == "True", 60)
     stream.goes_on()
@@ -151,13 +153,15 @@ def test_a_missing_or_broken_secret_is_told_and_good_pods_are_untouched(stack: S
     whole = cluster.get("secret", "iothub", stack.namespace)
     whole["metadata"] = {"name": "iothub", "namespace": stack.namespace}
     kubectl("-n", stack.namespace, "delete", "secret", "iothub")
-    if broken == "without key":
-        apply(cluster.secret("iothub", stack.namespace, other="x"))
-    eventually("ReferencesResolved=False says why",
-               lambda: stack.condition("ReferencesResolved").get("reason") == reason, 30)
-    assert "iothub" in stack.condition("ReferencesResolved")["message"]
-    assert {pod["metadata"]["uid"] for pod in stack.ready_pods()} == good, "good pods were touched"
-    apply(whole)
+    try:
+        if broken == "without key":
+            apply(cluster.secret("iothub", stack.namespace, other="x"))
+        eventually("ReferencesResolved=False says why",
+                   lambda: stack.condition("ReferencesResolved").get("reason") == reason, 30)
+        assert "iothub" in stack.condition("ReferencesResolved")["message"]
+        assert {pod["metadata"]["uid"] for pod in stack.ready_pods()} == good, "good pods were touched"
+    finally:
+        apply(whole)
     eventually("resolved again", lambda: stack.condition("ReferencesResolved").get("status") == "True", 30)
     assert {pod["metadata"]["uid"] for pod in stack.ready_pods()} == good, "good pods were touched"
 
@@ -167,11 +171,13 @@ def test_a_routing_group_that_is_null_is_refused_and_good_pods_are_untouched(sta
     resource = stack.resource(replicas=3)
     resource["spec"]["routingGroup"] = None
     kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", given=__import__("json").dumps(resource))
-    eventually("ConfigValid=False, RoutingGroupNull",
-               lambda: stack.condition("ConfigValid").get("reason") == "RoutingGroupNull", 30)
-    assert {pod["metadata"]["uid"] for pod in stack.ready_pods()} == good, "good pods were touched"
-    kubectl("-n", stack.namespace, "patch", "aihc", stack.CONNECTOR, "--type=json",
-            "-p", '[{"op": "remove", "path": "/spec/routingGroup"}]')
+    try:
+        eventually("ConfigValid=False, RoutingGroupNull",
+                   lambda: stack.condition("ConfigValid").get("reason") == "RoutingGroupNull", 30)
+        assert {pod["metadata"]["uid"] for pod in stack.ready_pods()} == good, "good pods were touched"
+    finally:
+        kubectl("-n", stack.namespace, "patch", "aihc", stack.CONNECTOR, "--type=json",
+                "-p", '[{"op": "remove", "path": "/spec/routingGroup"}]')
     eventually("ConfigValid=True again", lambda: stack.condition("ConfigValid").get("status") == "True", 30)
 
 

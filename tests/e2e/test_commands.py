@@ -33,8 +33,7 @@ def ready(bench: Bench, devices: Fleet) -> Iterator[Fleet]:
     bench.connector(way=f"""registryConnectionString: {{file: {bench.folder}/registry}}
   commands: {{feedback: true, messageExpirySeconds: 60}}""")
     eventually("the connector is ready", bench.ready, 30)
-    eventually("its services are offered",
-               lambda: bench.thingworx.service("DescribeAzureIotDevice", thingName="dev-0").ok, 30)
+    eventually("its services are offered", bench.offered, 30)
     yield devices
 
 
@@ -148,6 +147,7 @@ def test_a_thing_that_comes_up_without_a_device_gets_one(bench: Bench, ready: Fl
 
 
 def test_jobs_change_twins_and_call_methods_and_tell_of_each_device(bench: Bench, ready: Fleet):
+    bench.hub.register(["absent"])
     service = bench.thingworx.service
     state = lambda job: service("AzureIotDeviceJobGetJob", jobId=job).rows[0]  # noqa: E731
     made = service("AzureIotDeviceJobScheduleTwinUpdateJob", queryCondition="deviceId IN ['dev-0', 'dev-1']",
@@ -159,13 +159,13 @@ def test_jobs_change_twins_and_call_methods_and_tell_of_each_device(bench: Bench
     assert state(made.body)["succeededCount"] == 2
     had = len(ready.devices["dev-3"].methods)
     called = service("AzureIotDeviceJobScheduleDeviceMethodJob", methodName="echo", payload={"text": "job"},
-                     queryCondition="deviceId IN ['dev-3', 'away']")
+                     queryCondition="deviceId IN ['dev-3', 'absent']")
     assert called.ok, called.text
     eventually("the job has ended", lambda: state(called.body)["status"] in ("completed", "failed"), 60)
     assert len(ready.devices["dev-3"].methods) == had + 1
     results = {row["deviceId"]: row for row in service("QueryJobResults", jobId=called.body).rows}
     assert json.loads(json.dumps(results["dev-3"]["outcome"]))["payload"] == "job", results
-    assert results["away"]["errorCode"], results
+    assert results["absent"]["errorCode"], results
     found = {row["jobId"] for row in service("AzureIotDeviceJobFindJobs").rows}
     assert {made.body, called.body} <= found
     later = service("AzureIotDeviceJobScheduleDeviceMethodJob", methodName="echo",
@@ -198,23 +198,25 @@ def test_the_connector_shows_what_it_is_how_it_fares_and_what_it_logs(bench: Ben
 def test_an_answer_that_is_lost_executes_nothing_twice(bench: Bench, ready: Fleet):
     device = ready.devices["dev-3"]
     methods = len(device.methods)
-    bench.hub.fault(fault="lose-answers", operation="methods", seconds=60)
-    answers = [bench.thingworx.call("dev-3", "echo", text=str(number)) for number in range(6)]
-    bench.hub.fault(fault="clear")
+    with bench.hub.ill(fault="lose-answers", operation="methods"):
+        answers = [bench.thingworx.call("dev-3", "echo", text=str(number)) for number in range(6)]
     told(f"{sum(answer.ok for answer in answers)} of 6 methods answered, {len(device.methods) - methods} run")
     assert not any(answer.ok for answer in answers), "there was nothing to lose"
     assert all("unknown" in answer.text for answer in answers), answers
     assert len(device.methods) - methods == 6, "a method was run twice, or not at all"
-    bench.hub.fault(fault="lose-answers", operation="registry", seconds=0.5)
-    made = bench.thingworx.service("CreateAzureIotDevice", thingName="lost")
+    lost = bench.hub.lost("registry")
+    with bench.hub.ill(fault="lose-answers", operation="registry", count=1):
+        made = bench.thingworx.service("CreateAzureIotDevice", thingName="lost")
+    assert bench.hub.lost("registry") == lost + 1
     assert made.ok, f"what does no harm twice is repeated: {made.text}"
 
 
 def test_a_device_that_never_answers_and_one_with_a_full_queue_hold_up_no_other(bench: Bench, ready: Fleet):
     slow = [lambda: bench.thingworx.call("dev-0", "run", seconds=60) for _ in range(48)]
+    had = len(ready.devices["dev-0"].methods)
     with ThreadPoolExecutor(len(slow)) as pool:
         waiting = [pool.submit(one) for one in slow]
-        eventually("they wait", lambda: len(ready.devices["dev-0"].methods) > 20, 20)
+        eventually("they wait", lambda: len(ready.devices["dev-0"].methods) > had + 20, 20)
         answers = bench.thingworx.many(
             [lambda: bench.thingworx.call("dev-1", "echo", text="x") for _ in range(100)], 8)
         assert all(answer.ok for answer in answers), [answer.text for answer in answers if not answer.ok][:3]

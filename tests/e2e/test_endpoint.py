@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 
+import pytest
 import stream
 from cluster import eventually
 from fleet import Fleet
@@ -13,6 +15,15 @@ from thingworx import Arrivals
 NETWORK = "127.0.75"
 DEVICES = 4
 MOVED = "HubEndpointMoved"
+
+
+@pytest.fixture(autouse=True)
+def alone(bench: Bench) -> Iterator[None]:
+    """Connectors of scenarios that fail do not stay: all have the same port."""
+    yield
+    for name in ("latest", "given"):
+        if bench.running(name):
+            bench.end(name)
 
 
 def told(bench: Bench, text: str, name: str = CONNECTOR) -> int:
@@ -43,29 +54,34 @@ def arrive(bench: Bench, devices: Fleet, first: dict[str, int], seconds: float =
 
 
 def test_without_a_connection_string_of_the_endpoint_telemetry_flows(bench: Bench, devices: Fleet):
-    bench.connector(events=False)
-    eventually("the connector is ready", bench.ready, 40)
+    asking(bench)
+    moved = told(bench, MOVED)
     first = numbers(devices)
     devices.telemetry(20, 100).wait(60)
     arrive(bench, devices, first)
-    assert not told(bench, MOVED)
+    assert told(bench, MOVED) == moved
 
 
 def test_after_a_fail_over_under_load_everything_sent_since_arrives_in_order(bench: Bench, devices: Fleet):
-    sending = devices.telemetry(150, 100)
-    eventually("the stream has begun", lambda: sending.acknowledged > 80, 20)
+    asking(bench)
+    moved = bench.total("endpoint_moves_total")
+    sending = devices.telemetry(None, 100)
+    eventually("the stream has begun", lambda: sending.acknowledged > 80, 30)
     bench.hub.fault(fault="fail-over")
     # Read after the fail-over: what was sent before may be lost, by Azure's own doing.
     since = {name: number + 1 for name, number in numbers(devices).items()}
-    sending.wait(90)
+    eventually("the stream goes on", lambda: all(
+        device.sent >= since[name] + 100 for name, device in devices.devices.items()), 90)
+    sending.stop()
+    sending.wait(60)
     arrive(bench, devices, since)
-    assert told(bench, MOVED) and told(bench, "telemetry-after-1")
-    assert bench.total("endpoint_moves_total") == 1
+    assert told(bench, MOVED) and told(bench, bench.hub.entity())
+    assert bench.total("endpoint_moves_total") == moved + 1
 
 
 def test_latest_does_not_skip_what_came_while_the_hub_failed_over_and_nobody_read(bench: Bench, devices: Fleet):
-    if CONNECTOR in bench.processes:
-        bench.end(CONNECTOR)
+    if bench.running():
+        bench.end()
     latest = {"name": "latest", "start": "Latest", "events": False}
     bench.connector(**latest)
     eventually("every partition is read", lambda: readers(bench) == len(bench.hub.partitions()), 40)
@@ -81,22 +97,31 @@ def test_latest_does_not_skip_what_came_while_the_hub_failed_over_and_nobody_rea
     bench.end("latest")
 
 
+def asking(bench: Bench) -> None:
+    """A connector that asks the hub where the endpoint is."""
+    if not bench.running():
+        bench.connector(events=False)
+    eventually("the connector is ready", bench.ready, 40)
+
+
 def readers(bench: Bench) -> int:
     return sum(bool(partition["readers"]) for partition in bench.hub.partitions())
 
 
 def test_a_given_endpoint_that_is_not_the_hubs_any_more_is_reported(bench: Bench, devices: Fleet):
-    entity = bench.hub.entity()
+    if bench.running():
+        bench.end()
     events = bench.folder / "events"
-    events.write_text(events.read_text().replace("EntityPath=telemetry", f"EntityPath={entity}"))
+    events.write_text(f"{events.read_text().partition('EntityPath=')[0]}EntityPath={bench.hub.entity()}")
     bench.connector(name="given")
     eventually("the connector is ready", bench.ready, 40)
     assert not told(bench, MOVED, "given")
     bench.hub.fault(fault="fail-over")
     eventually("the move is told", lambda: told(bench, MOVED, "given"), 60)
     bench.end("given")
+    before = told(bench, MOVED, "given")
     # And at a start: nothing can be read, and this is why.
     bench.connector(name="given")
-    eventually("it is told again", lambda: told(bench, MOVED, "given") == 2, 60)
+    eventually("it is told again", lambda: told(bench, MOVED, "given") > before, 60)
     eventually("with what to do", lambda: "leave it out" in bench.unready(), 10)
     bench.end("given")

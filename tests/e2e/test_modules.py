@@ -10,7 +10,7 @@ from fleet import Fleet
 from process import Bench
 from thingworx import device_thing
 
-NETWORK = "127.0.89"
+NETWORK = "127.0.90"
 DEVICES = 1
 
 MODULE = "dev-0/camera"

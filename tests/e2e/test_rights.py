@@ -37,13 +37,16 @@ def started(bench: Bench, way: str = "") -> None:
 
 def own(bench: Bench, service: str) -> Answer:
     """Calls a service of the connector's own Thing."""
-    gateways = {one["gateway"] for node in bench.thingworx.endpoints() for one in node["endpoints"]}
-    return bench.thingworx.call(next(name for name in gateways if name), service)
+    gateways = [one["gateway"] for node in bench.thingworx.endpoints() for one in node["endpoints"] if one["gateway"]]
+    assert gateways, "it is not bound"
+    return bench.thingworx.call(gateways[0], service)
 
 
 def part(bench: Bench, name: str) -> dict:
     """What the connector says of a part of itself."""
-    return next(row for row in own(bench, "GetSystemStatus").rows if row["name"] == name)
+    status = own(bench, "GetSystemStatus")
+    assert status.ok, status.text
+    return {row["name"]: row for row in status.rows}[name]
 
 
 def says(bench: Bench, name: str, *words: str):
@@ -115,12 +118,13 @@ def test_events_that_may_not_be_fired_are_said_and_the_connector_stays_ready(ben
 def test_a_policy_without_rights_on_the_registry_is_named(bench: Bench, devices: Fleet):
     started(bench)
     service = bench.thingworx.service
-    eventually("its services are offered", lambda: service("DescribeAzureIotDevice", thingName="dev-0").text, 20)
+    eventually("its services are offered", bench.offered, 30)
     assert not service("DescribeAzureIotDevice", thingName="dev-0").ok
     assert says(bench, "RegistryRead", "policy service (iotHub.connectionString)", "right RegistryRead")()
     assert not service("CreateAzureIotDevice", thingName="new").ok
     assert says(bench, "RegistryWrite", "policy service (iotHub.connectionString)", "right RegistryWrite")()
     assert bench.ready(), "everything else works"
     started(bench, f"registryConnectionString: {{file: {bench.folder}/registry}}")
+    eventually("its services are offered", bench.offered, 30)
     assert service("CreateAzureIotDevice", thingName="new").ok
     assert part(bench, "RegistryWrite")["isRunning"]

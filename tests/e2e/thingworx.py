@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -169,6 +171,15 @@ class Thingworx:
 
     def fault(self, **fault) -> None:
         self._json("POST", "/standin/faults", json=fault)
+
+    @contextlib.contextmanager
+    def ill(self, **fault) -> Iterator[None]:
+        """A fault that is on or off lasts meanwhile."""
+        self.fault(**fault, on=True)
+        try:
+            yield
+        finally:
+            self.fault(**fault, on=False)
 
     def revoke(self, key: str) -> None:
         self._json("DELETE", f"/standin/keys/{key}")

@@ -123,6 +123,8 @@ pub enum Fault {
         operation: Operation,
         /// For how long.
         seconds: f64,
+        /// How many answers at most; all if absent.
+        count: Option<u32>,
     },
     /// Ends all timed faults.
     Clear,
@@ -139,7 +141,7 @@ pub struct Timed {
     lose_answers: Option<Instant>,
     silence: Vec<(FaceName, Instant)>,
     throttle: Vec<(Operation, Instant, Option<u64>)>,
-    lose: Vec<(Operation, Instant)>,
+    lose: Vec<(Operation, Instant, Option<u32>)>,
 }
 
 /// Longest timed fault: an hour outlasts any test.
@@ -202,10 +204,14 @@ impl Faults {
                 timed.throttle.push((operation, end, retry_after));
                 Some(end)
             }
-            Fault::LoseAnswers { operation, seconds } => {
+            Fault::LoseAnswers {
+                operation,
+                seconds,
+                count,
+            } => {
                 let end = until(seconds);
-                timed.lose.retain(|(other, _)| *other != operation);
-                timed.lose.push((operation, end));
+                timed.lose.retain(|(other, ..)| *other != operation);
+                timed.lose.push((operation, end, count));
                 Some(end)
             }
             Fault::Clear => {
@@ -261,12 +267,20 @@ impl Faults {
         })
     }
 
-    /// Whether the answers to a class of operations are lost now.
+    /// Whether the answer to one of a class of operations is to be lost; it is one of those to lose.
     #[must_use]
     pub fn loses(&self, operation: Operation) -> bool {
         self.with(|timed| {
-            let mut lost = timed.lose.iter();
-            lost.any(|(other, until)| *other == operation && on(Some(*until)))
+            let mut lost = timed.lose.iter_mut();
+            let found = lost.find(|(other, until, _)| *other == operation && on(Some(*until)));
+            found.is_some_and(|(.., left)| match left {
+                Some(0) => false,
+                Some(left) => {
+                    *left -= 1;
+                    true
+                }
+                None => true,
+            })
         })
     }
 
@@ -320,6 +334,22 @@ mod tests {
             Fault::MuteEvents {}
         );
         assert!(read(r#"{"fault": "recreate-stream", "partition": "0"}"#).is_err());
+    }
+
+    #[test]
+    fn so_many_answers_are_lost_and_no_more() {
+        let faults = Faults::default();
+        let lose = |count| Fault::LoseAnswers {
+            operation: Operation::Registry,
+            seconds: 60.0,
+            count,
+        };
+        faults.start(&lose(Some(2)));
+        assert!(!faults.loses(Operation::Methods));
+        let lost = [(); 3].map(|()| faults.loses(Operation::Registry));
+        assert_eq!(lost, [true, true, false]);
+        faults.start(&lose(None));
+        assert!(faults.loses(Operation::Registry));
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub enum Fault {
     Freeze {
         /// Which node; all if left out.
         node: Option<usize>,
-        /// For how long.
+        /// For how long; 0 ends it.
         ms: u64,
     },
     /// All connections are closed; new ones are accepted.

@@ -81,6 +81,8 @@ pub(crate) async fn serve<S>(
         if let Some(until) = frozen.filter(|until| *until > tokio::time::Instant::now()) {
             tokio::select! {
                 () = sleep_until(until) => {}
+                // Perhaps it is over before its time.
+                changed = faults.changed() => if changed.is_err() { break } else { continue },
                 _ = reset.recv() => break,
                 () = shutdown.cancelled() => break,
             }

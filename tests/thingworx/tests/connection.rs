@@ -472,13 +472,12 @@ async fn a_bind_under_way_is_undone_when_it_is_no_longer_wanted() {
     pod.bind(binds("pod", false));
     until(&pod, "unbound", |state| state.group == BindState::Unwanted).await;
 
-    platform.fault(&Fault::Freeze {
-        node: None,
-        ms: 500,
-    });
+    let freeze = |ms| platform.fault(&Fault::Freeze { node: None, ms });
+    freeze(3_600_000);
     pod.bind(binds("pod", true));
     until(&pod, "asked for", |state| state.group == BindState::Pending).await;
     pod.bind(binds("pod", false));
+    freeze(0);
     // Not before the node has both bound and unbound it; the pong comes after what was sent before.
     until(&pod, "unbound", |state| state.group == BindState::Unwanted).await;
     pod.ping(SOON).await.unwrap();

@@ -111,8 +111,11 @@ impl Hub {
 
     /// Carries out, and answers nothing.
     pub fn lose(&self, operation: Operation) {
-        let seconds = LONG;
-        self.fault(&Fault::LoseAnswers { operation, seconds });
+        self.fault(&Fault::LoseAnswers {
+            operation,
+            seconds: LONG,
+            count: None,
+        });
     }
 
     pub fn count(&self, operation: Operation) -> Count {

@@ -383,6 +383,7 @@ async fn an_answer_is_lost_after_the_deed() {
     face.hub.inject(&Fault::LoseAnswers {
         operation: Operation::Registry,
         seconds: 60.0,
+        count: None,
     });
     let mut stream = face.connect();
     let request = format!(
