@@ -225,7 +225,7 @@ impl Plant {
 
     /// The children of a connector of this name.
     pub async fn objects(&self, name: &str) -> Vec<(ChildKind, DynamicObject)> {
-        let ours = ListParams::default().labels(&format!("{}={name}", label::INSTANCE));
+        let ours = of(name);
         let mut all = Vec::new();
         for kind in ChildKind::ALL {
             let found = self.children(kind).list(&ours).await.unwrap();
@@ -278,6 +278,11 @@ impl Plant {
         let found = deployments.get(&format!("{NAME}-connector")).await.unwrap();
         found.data["spec"]["template"].clone()
     }
+}
+
+/// What belongs to a connector of this name.
+pub fn of(name: &str) -> ListParams {
+    ListParams::default().labels(&format!("{}={name}", label::INSTANCE))
 }
 
 /// Status and reason of a condition; empty if it is not there.

@@ -92,14 +92,14 @@ async fn z1_during_a_rollout_never_fewer_pods_serve_than_are_wanted() {
     plant.kubelet.makes(Fate::Ready);
     plant.bound("a rollout ends").await;
     let (least, most) = census.extremes(PODS).await;
-    println!("Z1: {least} to {most} pods during a rollout");
+    println!("Z1: {least} pods at least, {most} asked for at most during a rollout");
     assert!(
         census.serving().is_disjoint(&before),
         "broken: all pods are replaced"
     );
     assert!(
         least >= PODS && most <= PODS + 1,
-        "broken: never fewer pods serve than are wanted, and one more is there: {least} to {most}"
+        "broken: never fewer pods serve than are wanted, and one more is asked for: {least}, {most}"
     );
 }
 
@@ -129,7 +129,7 @@ async fn z1_a_bad_image_keeps_the_old_pods_and_a_good_one_goes_on() {
     let (least, most) = census.extremes(PODS).await;
     assert!(
         least >= PODS && most <= PODS + 1,
-        "broken: never fewer pods serve than are wanted: {least} to {most}"
+        "broken: never fewer pods serve than are wanted: {least}, of {most} asked for"
     );
     quiet(&operator.proxy, "after a rollout that stood still").await;
 }

@@ -131,13 +131,13 @@ async fn u1_children_of_each_release_become_this_versions_with_one_rollout_at_mo
         let rolled = rollouts(&plant).await - before;
         let (least, most) = census.extremes(2).await;
         println!(
-            "U1: {} → this: {rolled} rollouts, {least} to {most} pods",
+            "U1: {} → this: {rolled} rollouts, {least} pods at least, {most} asked for at most",
             release.version
         );
         assert!(rolled <= 1, "broken: one rollout at most: {rolled}");
         assert!(
             least >= 2 && most <= 3,
-            "broken: never fewer pods serve than are wanted: {least} to {most}"
+            "broken: never fewer pods serve than are wanted: {least}, of {most} asked for"
         );
         quiet(&operator.proxy, "after an upgrade").await;
     }
