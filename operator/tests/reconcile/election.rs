@@ -46,7 +46,7 @@ async fn q3_of_two_operators_in_a_steady_state_neither_writes_children() {
     plant.bound("a new connector becomes ready").await;
     // The last event follows the last status.
     sleep(Duration::from_secs(2)).await;
-    let (before, written) = (plant.versions().await, first.proxy.writes());
+    let (before, written) = (plant.written().await, first.proxy.writes());
     sleep(steady()).await;
     assert_eq!(
         first.proxy.writes(),
@@ -59,7 +59,7 @@ async fn q3_of_two_operators_in_a_steady_state_neither_writes_children() {
         "broken: who stands by writes nothing, not even the Lease"
     );
     assert_eq!(
-        plant.versions().await,
+        plant.written().await,
         before,
         "broken: children are left alone"
     );

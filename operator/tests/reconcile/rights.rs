@@ -114,7 +114,7 @@ async fn r7_a_restart_without_a_right_to_list_touches_nothing_until_it_is_back()
     plant.connect(1).await;
     plant.bound("a new connector becomes ready").await;
     quiet(&operator.proxy, "in a steady state").await;
-    let before = plant.versions().await;
+    let before = plant.written().await;
     let role = role_without(&plant, "poddisruptionbudgets").await;
     plant.allow(&role).await;
     // A right that is taken is not taken at once.
@@ -143,7 +143,7 @@ async fn r7_a_restart_without_a_right_to_list_touches_nothing_until_it_is_back()
     .await;
     quiet(&operator.proxy, "while a kind cannot be listed").await;
     assert_eq!(
-        (operator.proxy.writes(), plant.versions().await),
+        (operator.proxy.writes(), plant.written().await),
         (writes, before),
         "broken: nothing is deleted or rolled by one who does not know all"
     );
