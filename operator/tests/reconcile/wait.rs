@@ -66,7 +66,8 @@ pub async fn within<T>(
     }
 }
 
-/// Waits until the operator has said all it has to say: an event follows the status that it tells of.
+/// Waits until the operator has said all it has to say: an event follows the status that it tells of, once
+/// that is answered.
 pub async fn settled(proxy: &Proxy) {
     const LULL: Duration = Duration::from_secs(1);
     within(
@@ -75,9 +76,9 @@ pub async fn settled(proxy: &Proxy) {
         async || {
             let before = proxy.writes();
             tokio::time::sleep(LULL).await;
-            match proxy.writes() - before {
-                0 => Ok(()),
-                more => Err(format!("{more} writes in a second")),
+            match (proxy.writes() - before, proxy.under_way()) {
+                (0, 0) => Ok(()),
+                (more, waits) => Err(format!("{more} writes in a second, {waits} unanswered")),
             }
         },
     )
