@@ -16,8 +16,8 @@ use crate::{
     wait::{PATIENCE, eventually, quiet},
 };
 
-/// Longer than it takes to freeze a process, shorter than the Lease.
-const ANSWER: Duration = Duration::from_secs(2);
+/// Longer than it takes to freeze a process on a busy machine, shorter than the Lease.
+const ANSWER: Duration = Duration::from_secs(10);
 
 fn settings_written(call: &Call) -> bool {
     call.writes() && call.resource == "configmaps"
