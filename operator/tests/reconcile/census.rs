@@ -1,21 +1,22 @@
-//! How many pods of a connector serve, from every event of its pods: no moment is missed between two looks.
+//! How a rollout goes, from every event of a connector's pods and `ReplicaSet`s: no moment is missed between
+//! two looks.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
     sync::{Arc, Mutex},
 };
 
-use connector_config::label;
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::{apps::v1::ReplicaSet, core::v1::Pod};
 use kube::{
-    Api,
-    api::ListParams,
+    Api, Resource, ResourceExt,
     runtime::watcher::{self, Event, watcher},
 };
+use serde::de::DeserializeOwned;
 
 use crate::{
-    plant::{NAME, Plant},
+    plant::{NAME, Plant, of},
     pods::serves,
     wait::eventually,
 };
@@ -24,67 +25,90 @@ use crate::{
 struct Counts {
     all: BTreeSet<String>,
     serving: BTreeSet<String>,
+    /// Pods that each `ReplicaSet` is to have.
+    asked: BTreeMap<String, i32>,
     least: usize,
-    most: usize,
+    most: i32,
 }
 
 /// Counts from its beginning on.
 pub struct Census {
-    api: Api<Pod>,
+    pods: Api<Pod>,
+    sets: Api<ReplicaSet>,
     counts: Arc<Mutex<Counts>>,
-}
-
-fn pods() -> String {
-    format!("{}={NAME}", label::INSTANCE)
 }
 
 impl Census {
     /// Begins once as many pods as are wanted serve.
     pub async fn begin(plant: &Plant, wanted: usize) -> Self {
-        let api: Api<Pod> = Api::namespaced(plant.client.clone(), &plant.namespace);
-        let counts = Arc::new(Mutex::new(Counts::default()));
-        let (seen, watched) = (Arc::clone(&counts), api.clone());
+        let census = Self {
+            pods: Api::namespaced(plant.client.clone(), &plant.namespace),
+            sets: Api::namespaced(plant.client.clone(), &plant.namespace),
+            counts: Arc::default(),
+        };
+        census.follow(&census.pods, Counts::pod);
+        census.follow(&census.sets, Counts::set);
+        census.agrees(wanted).await;
+        let mut counts = census.counts.lock().unwrap();
+        (counts.least, counts.most) = (counts.serving.len(), counts.asked.values().sum());
+        drop(counts);
+        census
+    }
+
+    /// Notes every event of a kind: the object by its name, or that it is gone.
+    fn follow<K>(&self, api: &Api<K>, note: fn(&mut Counts, String, Option<&K>))
+    where
+        K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+    {
+        let config = watcher::Config::default().labels(&of(NAME).label_selector.unwrap());
+        let (events, counts) = (watcher(api.clone(), config), Arc::clone(&self.counts));
         tokio::spawn(async move {
-            let config = watcher::Config::default().labels(&pods());
-            let mut events = std::pin::pin!(watcher(watched, config));
+            let mut events = std::pin::pin!(events);
             while let Some(event) = events.next().await {
-                let mut counts = seen.lock().unwrap();
+                let mut counts = counts.lock().unwrap();
                 match event {
-                    Ok(Event::Apply(pod) | Event::InitApply(pod)) => counts.see(&pod),
-                    Ok(Event::Delete(pod)) => counts.gone(&pod),
+                    Ok(Event::Apply(is) | Event::InitApply(is)) => {
+                        note(&mut counts, is.name_any(), Some(&is));
+                    }
+                    Ok(Event::Delete(was)) => note(&mut counts, was.name_any(), None),
                     Ok(Event::Init | Event::InitDone) | Err(_) => {}
                 }
             }
         });
-        let census = Self { api, counts };
-        census.agrees(wanted).await;
-        let mut counts = census.counts.lock().unwrap();
-        (counts.least, counts.most) = (counts.serving.len(), counts.all.len());
-        drop(counts);
-        census
     }
 
     /// Waits until the census has seen what there is, which is `wanted` pods that serve and no other.
     async fn agrees(&self, wanted: usize) {
         let promise = format!("{wanted} pods serve, and no other is there");
         eventually(&promise, async || {
-            let listed = self.api.list(&ListParams::default().labels(&pods())).await;
-            let listed = listed.map_err(|error| error.to_string())?;
-            let there: BTreeSet<_> = listed.iter().map(name).collect();
+            let pods = self.pods.list(&of(NAME)).await;
+            let pods = pods.map_err(|error| error.to_string())?;
+            let sets = self.sets.list(&of(NAME)).await;
+            let sets = sets.map_err(|error| error.to_string())?;
+            let there: BTreeSet<_> = pods.iter().map(ResourceExt::name_any).collect();
+            let asked = sets.iter().map(|set| (set.name_any(), asked(set)));
+            let asked: BTreeMap<_, _> = asked.collect();
             let counts = self.counts.lock().unwrap();
-            match there == counts.all && counts.serving == there && there.len() == wanted {
+            let seen = there == counts.all && counts.serving == there && asked == counts.asked;
+            match seen && there.len() == wanted {
                 true => Ok(()),
-                false => Err(format!("{there:?}, of which {:?} serve", counts.serving)),
+                false => Err(format!(
+                    "{there:?}, of which {:?} serve; {asked:?} are asked for",
+                    counts.serving
+                )),
             }
         })
         .await;
     }
 
-    /// The fewest that served at a time and the most that were there, once things are as `wanted` again.
+    /// The fewest pods that served at a time and the most that were asked for, once things are as `wanted`
+    /// again. Not the most that were there: the deployment controller goes by what it has asked for, and asks
+    /// for the next pod before the one whose place it takes is deleted (`NewRSNewReplicas` in
+    /// `pkg/controller/deployment/util/deployment_util.go` of Kubernetes).
     pub async fn extremes(&self, wanted: usize) -> (usize, usize) {
         self.agrees(wanted).await;
         let counts = self.counts.lock().unwrap();
-        (counts.least, counts.most)
+        (counts.least, usize::try_from(counts.most).unwrap())
     }
 
     /// The pods that serve now.
@@ -99,27 +123,28 @@ impl Census {
 }
 
 impl Counts {
-    fn see(&mut self, pod: &Pod) {
-        self.all.insert(name(pod));
-        match serves(pod) {
-            true => self.serving.insert(name(pod)),
-            false => self.serving.remove(&name(pod)),
+    fn pod(&mut self, name: String, pod: Option<&Pod>) {
+        match pod {
+            Some(_) => self.all.insert(name.clone()),
+            None => self.all.remove(&name),
         };
-        self.note();
-    }
-
-    fn gone(&mut self, pod: &Pod) {
-        self.all.remove(&name(pod));
-        self.serving.remove(&name(pod));
-        self.note();
-    }
-
-    fn note(&mut self) {
+        match pod.is_some_and(serves) {
+            true => self.serving.insert(name),
+            false => self.serving.remove(&name),
+        };
         self.least = self.least.min(self.serving.len());
-        self.most = self.most.max(self.all.len());
+    }
+
+    fn set(&mut self, name: String, set: Option<&ReplicaSet>) {
+        match set {
+            Some(set) => self.asked.insert(name, asked(set)),
+            None => self.asked.remove(&name),
+        };
+        self.most = self.most.max(self.asked.values().sum());
     }
 }
 
-fn name(pod: &Pod) -> String {
-    pod.metadata.name.clone().unwrap_or_default()
+fn asked(set: &ReplicaSet) -> i32 {
+    let spec = set.spec.as_ref();
+    spec.and_then(|spec| spec.replicas).unwrap_or_default()
 }

@@ -16,8 +16,8 @@ use crate::{
     wait::{PATIENCE, eventually, quiet},
 };
 
-/// Longer than it takes to freeze a process, shorter than the Lease.
-const ANSWER: Duration = Duration::from_secs(2);
+/// Longer than it takes to freeze a process on a busy machine, shorter than the Lease.
+const ANSWER: Duration = Duration::from_secs(10);
 
 fn settings_written(call: &Call) -> bool {
     call.writes() && call.resource == "configmaps"
@@ -68,7 +68,7 @@ async fn e2_a_leader_that_was_frozen_past_its_lease_writes_nothing_with_it() {
     )
     .await;
     quiet(&ways[1], "once another has done all").await;
-    let children = plant.versions().await;
+    let children = plant.written().await;
 
     first.signal(Signal::CONT);
     let status = first
@@ -79,7 +79,7 @@ async fn e2_a_leader_that_was_frozen_past_its_lease_writes_nothing_with_it() {
     assert!(!status.success(), "broken: a lost Lease is a failure");
     assert_eq!(after, 0, "broken: nothing is written with a lost Lease");
     assert_eq!(
-        plant.versions().await,
+        plant.written().await,
         children,
         "broken: children are the next one's alone"
     );

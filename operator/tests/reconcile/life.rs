@@ -166,10 +166,10 @@ async fn l4_orphans_are_left_alone_and_not_adopted() {
         },
     )
     .await;
-    let orphans = plant.versions().await;
+    let orphans = plant.written().await;
     quiet(&operator.proxy, "to orphans").await;
     assert_eq!(
-        plant.versions().await,
+        plant.written().await,
         orphans,
         "broken: orphans stay as they are"
     );
@@ -179,7 +179,7 @@ async fn l4_orphans_are_left_alone_and_not_adopted() {
         .says("orphans are not adopted", "Ready", "False NameConflict")
         .await;
     assert_eq!(
-        plant.versions().await,
+        plant.written().await,
         orphans,
         "broken: orphans are not written"
     );

@@ -26,7 +26,7 @@ async fn p1_a_paused_connector_is_left_alone_and_says_so() {
         .await;
     plant.bound("a pause alone changes nothing").await;
 
-    let children = plant.versions().await;
+    let children = plant.written().await;
     plant
         .change(json!({"replicas": 2, "thingworx": {"pipes": 2}}))
         .await;
@@ -37,7 +37,7 @@ async fn p1_a_paused_connector_is_left_alone_and_says_so() {
     let operator = operator.restart(plant.plane).await.ready().await;
     quiet(&operator.proxy, "while paused").await;
     assert_eq!(
-        plant.versions().await,
+        plant.written().await,
         children,
         "broken: nothing is written while paused"
     );

@@ -1,11 +1,14 @@
 //! A namespace of one test: connectors, what they refer to, and what the operator makes of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use connector_config::label;
-use k8s_openapi::api::{core::v1::Secret, rbac::v1::ClusterRoleBinding};
+use k8s_openapi::api::{
+    core::v1::{Pod, Secret},
+    rbac::v1::ClusterRoleBinding,
+};
 use kube::{
-    Api, Client,
+    Api, Client, ResourceExt,
     api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
 };
 use operator::{
@@ -18,7 +21,7 @@ use crate::{
     control_plane::{self, ControlPlane},
     instance::Instance,
     invariant::Invariants,
-    pods::Kubelet,
+    pods::{Kubelet, serves},
     proxy::Proxy,
     snapshot::{Snapshot, plain},
     wait::{eventually, rarely},
@@ -200,32 +203,73 @@ impl Plant {
 
     /// Waits for a condition to say this of what is stored now.
     pub async fn says(&self, promise: &str, kind: &str, says: &str) {
+        eventually(promise, async || self.said(kind, says).await.map(drop)).await;
+    }
+
+    /// The status, if a condition says this of what is stored now.
+    async fn said(&self, kind: &str, says: &str) -> Result<AzureIotHubConnectorStatus, String> {
+        let found = self.untyped().get(NAME).await;
+        let found = found.map_err(|error| error.to_string())?;
+        let status: AzureIotHubConnectorStatus =
+            serde_json::from_value(found.data["status"].clone()).unwrap_or_default();
+        let is = condition(&status, kind);
+        if is == says && status.observed_generation == found.metadata.generation {
+            Ok(status)
+        } else {
+            Err(format!("{kind} is {is:?} and not {says:?}"))
+        }
+    }
+
+    /// Waits until all pods of the test's connector are bound, of the latest template, and the status tells of
+    /// these: after a change of anything but the spec what it says may be of the time before. Settings that
+    /// no pod uses are gone by then, of which the status says nothing.
+    pub async fn bound(&self, promise: &str) {
         eventually(promise, async || {
-            let found = self
-                .untyped()
-                .get(NAME)
-                .await
-                .map_err(|error| error.to_string())?;
-            let status: AzureIotHubConnectorStatus =
-                serde_json::from_value(found.data["status"].clone()).unwrap_or_default();
-            let is = condition(&status, kind);
-            if is == says && status.observed_generation == found.metadata.generation {
-                Ok(())
-            } else {
-                Err(format!("{kind} is {is:?} and not {says:?}"))
+            let status = self.said("Ready", "True AllMembersBound").await?;
+            let wanted = self.rolled_out().await?;
+            let told: BTreeSet<_> = status.members.into_iter().filter_map(|m| m.pod).collect();
+            let there = self.pods(NAME).await;
+            let serving = there.iter().filter(|pod| serves(pod));
+            let serving: BTreeSet<_> = serving.map(ResourceExt::name_any).collect();
+            let settings = self.children(ChildKind::ConfigMap).list(&of(NAME)).await;
+            let settings = settings.map_err(|error| error.to_string())?.items.len();
+            let counts = [there.len(), serving.len()];
+            match told == serving && counts == [wanted; 2] && settings == 1 {
+                true => Ok(()),
+                false => Err(format!(
+                    "of {} pods {serving:?} serve and {told:?} are told of; {settings} settings",
+                    there.len()
+                )),
             }
         })
         .await;
     }
 
-    /// Waits until all pods of the test's connector are bound, of the latest spec.
-    pub async fn bound(&self, promise: &str) {
-        self.says(promise, "Ready", "True AllMembersBound").await;
+    /// How many pods the Deployment of the test's connector has, if all of them are of its latest template.
+    pub async fn rolled_out(&self) -> Result<usize, String> {
+        let deployments = self.children(ChildKind::Deployment);
+        let found = deployments.get(&format!("{NAME}-connector")).await;
+        let found = found.map_err(|error| error.to_string())?;
+        let (wanted, status) = (&found.data["spec"]["replicas"], &found.data["status"]);
+        let seen = status["observedGeneration"].as_i64() == found.metadata.generation;
+        let counts = ["replicas", "updatedReplicas", "availableReplicas"];
+        match wanted.as_u64() {
+            Some(n) if seen && counts.iter().all(|&key| status[key] == *wanted) => {
+                usize::try_from(n).map_err(|error| error.to_string())
+            }
+            _ => Err(status.to_string()),
+        }
+    }
+
+    /// The pods of a connector of this name, also those that end.
+    pub async fn pods(&self, name: &str) -> Vec<Pod> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
+        api.list(&of(name)).await.unwrap().items
     }
 
     /// The children of a connector of this name.
     pub async fn objects(&self, name: &str) -> Vec<(ChildKind, DynamicObject)> {
-        let ours = ListParams::default().labels(&format!("{}={name}", label::INSTANCE));
+        let ours = of(name);
         let mut all = Vec::new();
         for kind in ChildKind::ALL {
             let found = self.children(kind).list(&ours).await.unwrap();
@@ -247,6 +291,7 @@ impl Plant {
         plain(
             &self.namespace,
             &children,
+            &self.pods(name).await,
             &status,
             found.metadata.generation,
         )
@@ -257,19 +302,19 @@ impl Plant {
         rarely(promise, async || self.snapshot().await.differs(expected)).await;
     }
 
-    /// Versions of all children, which change with each write.
-    pub async fn versions(&self) -> BTreeMap<String, Option<String>> {
+    /// All children as they were written last. Not by their versions, which change as well when a controller
+    /// comes round to their status.
+    pub async fn written(&self) -> BTreeMap<String, Value> {
         let objects = self.objects(NAME).await;
-        objects
-            .into_iter()
-            .map(|(kind, object)| {
-                let name = object.metadata.name.unwrap_or_default();
-                (
-                    format!("{} {name}", kind.as_str()),
-                    object.metadata.resource_version,
-                )
-            })
-            .collect()
+        let written = objects.into_iter().map(|(kind, mut object)| {
+            let name = format!("{} {}", kind.as_str(), object.name_any());
+            object.metadata.resource_version = None;
+            let writers = object.metadata.managed_fields.iter_mut();
+            writers.for_each(|all| all.retain(|by| by.subresource.is_none()));
+            object.data["status"].take();
+            (name, serde_json::to_value(object).unwrap())
+        });
+        written.collect()
     }
 
     /// Template of the pods.
@@ -278,6 +323,11 @@ impl Plant {
         let found = deployments.get(&format!("{NAME}-connector")).await.unwrap();
         found.data["spec"]["template"].clone()
     }
+}
+
+/// What belongs to a connector of this name.
+pub fn of(name: &str) -> ListParams {
+    ListParams::default().labels(&format!("{}={name}", label::INSTANCE))
 }
 
 /// Status and reason of a condition; empty if it is not there.

@@ -35,7 +35,7 @@ pub enum Fate {
     Pending,
 }
 
-/// How often a kubelet looks again at pods that wait for what they mount.
+/// How often a kubelet looks again at pods that wait for what they mount, or that it could not speak of.
 const AGAIN: Duration = Duration::from_millis(500);
 
 /// What a kubelet has done with a pod.
@@ -66,13 +66,13 @@ impl Kubelet {
             let mut waits = false;
             loop {
                 let pods = tokio::select! {
-                    // What a pod mounts may come after it.
+                    // What a pod mounts may come after it; a request may fail.
                     () = sleep(AGAIN), if waits => {
                         waits = false;
                         worker.all().await
                     }
                     event = events.next() => match event {
-                        Some(Ok(Event::Apply(pod) | Event::InitApply(pod))) => vec![pod],
+                        Some(Ok(Event::Apply(pod) | Event::InitApply(pod))) => Ok(vec![pod]),
                         Some(_) => continue,
                         None => return,
                     },
@@ -81,10 +81,14 @@ impl Kubelet {
                         Err(_) => return,
                     },
                 };
+                let Ok(pods) = pods else {
+                    waits = true;
+                    continue;
+                };
                 let fate = *fate.borrow();
                 for pod in &pods {
-                    // A pod that has gone meanwhile, or a namespace that goes, is no matter.
-                    waits |= matches!(worker.treat(pod, fate).await, Ok(Treated::Waits));
+                    // A pod that has gone meanwhile is not listed again.
+                    waits |= !matches!(worker.treat(pod, fate).await, Ok(Treated::Done));
                 }
             }
         });
@@ -121,9 +125,9 @@ struct Worker {
 }
 
 impl Worker {
-    async fn all(&self) -> Vec<Pod> {
+    async fn all(&self) -> kube::Result<Vec<Pod>> {
         let found = self.api.list(&ListParams::default().labels(&ours())).await;
-        found.map(|list| list.items).unwrap_or_default()
+        found.map(|list| list.items)
     }
 
     async fn treat(&self, pod: &Pod, fate: Fate) -> kube::Result<Treated> {

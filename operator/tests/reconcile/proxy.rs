@@ -58,6 +58,7 @@ pub struct Seen {
 struct State {
     seen: Vec<Seen>,
     writes: usize,
+    under_way: usize,
     rule: Option<Rule>,
     filter: Option<Filter>,
     keeping: bool,
@@ -159,6 +160,11 @@ impl Proxy {
         lock(&self.inner).writes
     }
 
+    /// How many of these are not answered yet.
+    pub fn under_way(&self) -> usize {
+        lock(&self.inner).under_way
+    }
+
     /// How many requests so far are of this sort.
     pub fn count(&self, sort: impl Fn(&Call) -> bool) -> usize {
         let state = lock(&self.inner);
@@ -181,9 +187,27 @@ async fn serve(acceptor: TlsAcceptor, stream: DuplexStream, inner: Arc<Inner>) {
 #[error("the connection ends here")]
 struct Cut;
 
+/// A write that is not answered yet; also one whose asker has gone ends with this.
+struct UnderWay(Arc<Inner>);
+
+impl UnderWay {
+    fn of(call: &Call, inner: &Arc<Inner>) -> Option<Self> {
+        call.write?;
+        lock(inner).under_way += 1;
+        Some(Self(Arc::clone(inner)))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        lock(&self.0).under_way -= 1;
+    }
+}
+
 async fn answer(inner: Arc<Inner>, request: Request<Incoming>) -> Result<Response<Body>, Cut> {
     let mut call = Call::of(request.method(), request.uri());
     let (index, fault) = inner.note(&mut call);
+    let _under_way = UnderWay::of(&call, &inner);
     match fault {
         Some(Fault::Answer(code, reason, retry)) => {
             inner.answered(index, code);

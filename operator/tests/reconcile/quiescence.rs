@@ -14,10 +14,10 @@ async fn q1_a_steady_state_is_not_written() {
     plant.connect(2).await;
     plant.bound("a new connector becomes ready").await;
     settled(&operator.proxy).await;
-    let before = plant.versions().await;
+    let before = plant.written().await;
     quiet_for(steady(), &operator.proxy, "in a steady state").await;
     assert_eq!(
-        plant.versions().await,
+        plant.written().await,
         before,
         "broken: children are left alone"
     );
@@ -32,11 +32,11 @@ async fn q2_a_restart_in_a_steady_state_writes_nothing() {
     plant.connect(2).await;
     plant.bound("a new connector becomes ready").await;
     quiet(&operator.proxy, "in a steady state").await;
-    let before = plant.versions().await;
+    let before = plant.written().await;
     let operator = operator.restart(plant.plane).await.ready().await;
     quiet(&operator.proxy, "after a restart in a steady state").await;
     assert_eq!(
-        plant.versions().await,
+        plant.written().await,
         before,
         "broken: children are left alone"
     );

@@ -96,22 +96,6 @@ async fn x1_a_secret_that_is_missing_appears_changes_and_goes() {
         "X1: rotation to rollout in {} ms",
         begun.elapsed().as_millis()
     );
-    // Not by the status, which may still be the one from before.
-    eventually("a rollout ends", async || {
-        let found = deployments
-            .get(&name)
-            .await
-            .map_err(|error| error.to_string())?;
-        let status = &found.data["status"];
-        let seen = status["observedGeneration"].as_i64() == found.metadata.generation;
-        let one =
-            ["replicas", "updatedReplicas", "availableReplicas"].map(|key| status[key].as_i64());
-        match seen && one == [Some(1); 3] {
-            true => Ok(()),
-            false => Err(status.to_string()),
-        }
-    })
-    .await;
     plant.bound("a rollout ends").await;
     plant
         .put(&json!({

@@ -42,6 +42,21 @@ async fn role_without(plant: &Plant, resource: &str) -> String {
     name
 }
 
+/// Ends when the right is gone: one that is taken is not taken at once.
+async fn take_the_right_on_budgets(plant: &Plant) {
+    let role = role_without(plant, "poddisruptionbudgets").await;
+    plant.allow(&role).await;
+    eventually("the right is taken", async || {
+        let asked = plant.plane.client_of(&plant.user());
+        let api: Api<PodDisruptionBudget> = Api::namespaced(asked, &plant.namespace);
+        match api.list(&Default::default()).await {
+            Err(kube::Error::Api(status)) if status.code == 403 => Ok(()),
+            other => Err(format!("{:?}", other.map(drop))),
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn r7_a_right_that_is_taken_stops_no_more_than_it_must() {
     let Some(plant) = Plant::new("r7").await else {
@@ -50,8 +65,7 @@ async fn r7_a_right_that_is_taken_stops_no_more_than_it_must() {
     let operator = plant.operator().await;
     plant.connect(1).await;
     plant.bound("a new connector becomes ready").await;
-    let role = role_without(&plant, "poddisruptionbudgets").await;
-    plant.allow(&role).await;
+    take_the_right_on_budgets(&plant).await;
     operator.proxy.cut();
 
     // What exists goes on, and can be changed and scaled.
@@ -114,19 +128,8 @@ async fn r7_a_restart_without_a_right_to_list_touches_nothing_until_it_is_back()
     plant.connect(1).await;
     plant.bound("a new connector becomes ready").await;
     quiet(&operator.proxy, "in a steady state").await;
-    let before = plant.versions().await;
-    let role = role_without(&plant, "poddisruptionbudgets").await;
-    plant.allow(&role).await;
-    // A right that is taken is not taken at once.
-    eventually("the right is taken", async || {
-        let asked = plant.plane.client_of(&plant.user());
-        let api: Api<PodDisruptionBudget> = Api::namespaced(asked, &plant.namespace);
-        match api.list(&Default::default()).await {
-            Err(kube::Error::Api(status)) if status.code == 403 => Ok(()),
-            other => Err(format!("{:?}", other.map(drop))),
-        }
-    })
-    .await;
+    let before = plant.written().await;
+    take_the_right_on_budgets(&plant).await;
     let proxy = operator.crash().await;
     let writes = proxy.writes();
     let namespaces = std::slice::from_ref(&plant.namespace);
@@ -143,7 +146,7 @@ async fn r7_a_restart_without_a_right_to_list_touches_nothing_until_it_is_back()
     .await;
     quiet(&operator.proxy, "while a kind cannot be listed").await;
     assert_eq!(
-        (operator.proxy.writes(), plant.versions().await),
+        (operator.proxy.writes(), plant.written().await),
         (writes, before),
         "broken: nothing is deleted or rolled by one who does not know all"
     );

@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 
 use connector_config::annotation;
-use kube::core::DynamicObject;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{ResourceExt, core::DynamicObject};
 use operator::{api::AzureIotHubConnectorStatus, desired::ChildKind};
 use serde_json::Value;
+
+use crate::pods::serves;
 
 /// What a connector has come to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +44,7 @@ impl Snapshot {
 pub fn plain(
     namespace: &str,
     children: &[(ChildKind, DynamicObject)],
+    pods: &[Pod],
     status: &AzureIotHubConnectorStatus,
     generation: Option<i64>,
 ) -> Snapshot {
@@ -76,6 +80,19 @@ pub fn plain(
     }
     let current = status.observed_generation == generation;
     snapshot.insert("status is of this spec".into(), current.to_string());
+    // A status from before they were replaced tells of others.
+    let told = pods.iter().filter(|pod| {
+        let members = status.members.iter();
+        members
+            .filter_map(|member| member.pod.as_ref())
+            .any(|name| *name == pod.name_any())
+    });
+    let (told, serving) = (told.count(), pods.iter().filter(|pod| serves(pod)).count());
+    let text = format!(
+        "{}, {serving} serve, the status tells of {told}",
+        pods.len()
+    );
+    snapshot.insert("pods".into(), text);
     let replicas = status.replicas.unwrap_or_default();
     snapshot.insert("status.replicas".into(), replicas.to_string());
     let replace = |mut text: String| {

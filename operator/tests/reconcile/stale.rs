@@ -63,7 +63,7 @@ async fn r3_a_restart_on_old_lists_writes_nothing_old() {
     plant.bound("a changed connector becomes ready").await;
     settled(&operator.proxy).await;
     let after = plant.snapshot().await;
-    let versions = plant.versions().await;
+    let versions = plant.written().await;
     // Lists are old; watches go on from there and bring what has happened since, after a while.
     let proxy = operator.crash().await;
     proxy.rule(|call| match call.verb {
@@ -77,7 +77,7 @@ async fn r3_a_restart_on_old_lists_writes_nothing_old() {
         .await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(
-        plant.versions().await,
+        plant.written().await,
         versions,
         "broken: what is old is not written"
     );
@@ -86,7 +86,7 @@ async fn r3_a_restart_on_old_lists_writes_nothing_old() {
     plant.becomes("old lists do no harm", &after).await;
     quiet(&operator.proxy, "after a restart on old lists").await;
     assert_eq!(
-        plant.versions().await,
+        plant.written().await,
         versions,
         "broken: what is old is not written"
     );

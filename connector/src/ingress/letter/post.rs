@@ -47,6 +47,7 @@ pub struct DeadLetters {
     room: Arc<Semaphore>,
     /// The shelf is known to be down: no event waits for its letter.
     down: watch::Sender<bool>,
+    budget: Duration,
     metrics: Metrics,
 }
 
@@ -79,6 +80,17 @@ impl DeadLetters {
         metrics: Metrics,
         reporter: Reporter,
     ) -> (Self, Post) {
+        Self::trying_for(BUDGET, shelf, connector, metrics, reporter)
+    }
+
+    /// The same with a budget of its own.
+    pub(crate) fn trying_for(
+        budget: Duration,
+        shelf: Box<dyn Shelf>,
+        connector: &str,
+        metrics: Metrics,
+        reporter: Reporter,
+    ) -> (Self, Post) {
         // Each letter has at least one permit, so the queue is never full.
         let (queue, letters) = mpsc::channel(ROOM);
         let down = watch::Sender::new(false);
@@ -90,6 +102,7 @@ impl DeadLetters {
             letters,
             connector: connector.to_owned(),
             down: down.clone(),
+            budget,
             ill: false,
             lost: 0,
             metrics: metrics.clone(),
@@ -100,6 +113,7 @@ impl DeadLetters {
             queue,
             room: Arc::new(Semaphore::new(ROOM)),
             down,
+            budget,
             metrics,
         };
         (letters, Post(task))
@@ -170,7 +184,7 @@ impl DeadLetters {
             biased;
             // The sender is our own.
             _ = down.wait_for(|down| *down) => {}
-            () = sleep_until(posted + BUDGET) => give_up(&self.down),
+            () = sleep_until(posted + self.budget) => give_up(&self.down),
         }
     }
 }
@@ -207,11 +221,11 @@ impl Batch {
         self.bytes >= BATCH
     }
 
-    /// Drops letters that were tried long enough; gives their number.
-    fn expire(&mut self, now: Instant) -> usize {
+    /// Drops letters that were tried for the whole budget; gives their number.
+    fn expire(&mut self, now: Instant, budget: Duration) -> usize {
         let before = self.letters.len();
         self.letters
-            .retain(|(waiting, _)| now - waiting.posted < BUDGET);
+            .retain(|(waiting, _)| now - waiting.posted < budget);
         self.bytes = self.letters.iter().map(|(_, line)| line.len()).sum();
         before - self.letters.len()
     }
@@ -230,6 +244,7 @@ struct Writer {
     letters: mpsc::Receiver<Waiting>,
     connector: String,
     down: watch::Sender<bool>,
+    budget: Duration,
     /// The shelf has said that something is wrong, and nothing better since.
     ill: bool,
     /// Letters given up since a letter was stored.
@@ -289,7 +304,7 @@ impl Writer {
     async fn store(&mut self, mut batch: Batch) {
         let mut pause = PAUSE;
         loop {
-            let lost = batch.expire(Instant::now());
+            let lost = batch.expire(Instant::now(), self.budget);
             if lost > 0 {
                 give_up(&self.down);
                 self.lost += lost;

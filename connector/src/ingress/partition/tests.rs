@@ -32,8 +32,8 @@ use crate::{
 const KEY: &str = "key";
 const DEVICE: &str = "dev";
 const OTHER: &str = "other";
-/// Whatever has not happened by then will not.
-const SOON: Duration = Duration::from_secs(30);
+/// Whatever has not happened by then will not, also on a machine that is busy with other things.
+const SOON: Duration = Duration::from_secs(120);
 
 struct Key;
 

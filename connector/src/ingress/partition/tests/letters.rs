@@ -43,14 +43,12 @@ impl Shelf for Held {
 }
 
 impl Taken {
-    /// Letters by their sequence numbers, each stored once.
+    /// Letters by their sequence numbers. After the process stood still, as on a busy machine, events are read
+    /// again, and their letters are there twice.
     fn letters(&self) -> BTreeMap<i64, Json> {
         let all = self.letters.lock().unwrap().clone();
-        let count = all.len();
         let by_number = |letter: Json| (letter["sequenceNumber"].as_i64().unwrap(), letter);
-        let letters: BTreeMap<_, _> = all.into_iter().map(by_number).collect();
-        assert_eq!(letters.len(), count, "stored once");
-        letters
+        all.into_iter().map(by_number).collect()
     }
 
     fn numbers(&self) -> Vec<i64> {
@@ -58,16 +56,24 @@ impl Taken {
     }
 }
 
-/// A world whose letters are kept.
-async fn world_with_letters() -> (World, Arc<Taken>) {
+/// Longer than any test, however long it stands still on a busy machine.
+const NO_END: Duration = Duration::from_secs(3600);
+
+/// A world whose letters are kept, and tried for so long.
+async fn world_with_letters_tried_for(budget: Duration) -> (World, Arc<Taken>) {
     let mut world = world(StartPosition::Earliest).await;
     let taken = Arc::new(Taken::default());
     let ingress = Arc::get_mut(&mut world.ingress).unwrap();
     let (metrics, reporter) = (ingress.metrics.clone(), ingress.reporter.clone());
     let shelf = Box::new(Held(taken.clone()));
-    let (letters, _) = DeadLetters::start(shelf, "AzureIot-me", metrics, reporter);
+    let (letters, _) = DeadLetters::trying_for(budget, shelf, "AzureIot-me", metrics, reporter);
     ingress.letters = Some(letters);
     (world, taken)
+}
+
+/// A world in which no letter is given up.
+async fn world_with_letters() -> (World, Arc<Taken>) {
+    world_with_letters_tried_for(NO_END).await
 }
 
 /// The platform, which refuses one value of one Thing.
@@ -148,7 +154,7 @@ async fn only_messages_at_fault_get_a_letter_with_each_reason() {
     assert_eq!(letters[&22]["thing"], "ghost");
     assert_eq!(letters[&23].get("thing"), None);
     assert_eq!(letters[&4]["partition"], "0");
-    assert_eq!(world.ingress.metrics.letters_of("stored"), 6);
+    assert!(world.ingress.metrics.letters_of("stored") >= 6);
     assert_eq!(world.ingress.metrics.letters_of("lost"), 0);
 }
 
@@ -167,11 +173,11 @@ async fn a_passed_event_is_not_checkpointed_before_its_letter_is_stored() {
         })
         .await;
     world
-        .eventually("a mark is stored", |world| {
-            !world.store.marks.lock().unwrap().is_empty()
+        .eventually("the mark before it is stored", |world| {
+            world.store.marks.lock().unwrap().last() >= Some(&1)
         })
         .await;
-    assert_eq!(*world.store.marks.lock().unwrap(), [1]);
+    assert_eq!(world.store.marks.lock().unwrap().last(), Some(&1));
     drop(shut);
     world
         .eventually("the letters are stored", |_| taken.numbers() == [2, 3])
@@ -214,7 +220,7 @@ async fn a_letter_that_is_not_stored_when_the_claim_is_lost_is_left_to_the_next_
 }
 
 #[tokio::test]
-async fn a_shelf_that_is_down_holds_up_no_other_thing_and_its_own_events_for_the_budget_only() {
+async fn a_shelf_that_is_down_holds_up_no_other_thing() {
     let (world, taken) = world_with_letters().await;
     *taken.ill.lock().unwrap() = true;
     // More Things at fault than are written to at the same time.
@@ -222,35 +228,54 @@ async fn a_shelf_that_is_down_holds_up_no_other_thing_and_its_own_events_for_the
         world.send_from(&format!("ghost-{sequence}"), sequence, r#"{"n":1}"#);
     }
     world.send(200..300);
-    let begun = Instant::now();
     let (stop, task) = world.start(None);
-    let lost = |world: &World| world.ingress.metrics.letters_of("lost");
     world
         .eventually("good messages flow", |world| world.written().len() == 100)
         .await;
-    assert!(begun.elapsed() < Duration::from_secs(8), "not held up");
-    assert_eq!(lost(&world), 0);
+    assert!(taken.letters().is_empty());
+    *taken.ill.lock().unwrap() = false;
     world
-        .eventually("it is given up", |world| lost(world) == 200)
+        .eventually("the others have letters", |_| taken.letters().len() == 200)
         .await;
-    assert!(begun.elapsed() >= Duration::from_secs(10), "not too early");
+    stop.cancel();
+    task.await.unwrap();
+    assert_eq!(*world.store.released.lock().unwrap(), Some(Some(299)));
+    assert_eq!(world.ingress.metrics.letters_of("lost"), 0);
+}
+
+#[tokio::test]
+async fn a_shelf_that_is_down_holds_up_events_at_fault_for_the_budget_only() {
+    let budget = Duration::from_secs(10);
+    let (world, taken) = world_with_letters_tried_for(budget).await;
+    *taken.ill.lock().unwrap() = true;
+    for sequence in 0..200 {
+        world.send_from(&format!("ghost-{sequence}"), sequence, r#"{"n":1}"#);
+    }
+    let begun = Instant::now();
+    let (stop, task) = world.start(None);
+    world
+        .eventually("it is given up", |world| {
+            world.ingress.metrics.letters_of("lost") >= 200
+        })
+        .await;
+    assert!(begun.elapsed() >= budget, "not too early");
     assert_eq!(world.ingress.reporter.now().reason, "DeadLetterUnwritable");
     // Known to be down: settled at once, and tried.
-    world.send_from("ghost", 300, r#"{"n":1}"#);
+    world.send_from("ghost", 200, r#"{"n":1}"#);
     world
         .eventually("the mark is stored", |world| {
-            world.store.marks.lock().unwrap().contains(&300)
+            world.store.marks.lock().unwrap().contains(&200)
         })
         .await;
     *taken.ill.lock().unwrap() = false;
-    world.send_from("ghost", 301, r#"{"n":1}"#);
+    world.send_from("ghost", 201, r#"{"n":1}"#);
     world
-        .eventually("stored again", |_| taken.numbers().contains(&301))
+        .eventually("stored again", |_| taken.numbers().contains(&201))
         .await;
     assert_eq!(world.ingress.reporter.now().reason, "");
     stop.cancel();
     task.await.unwrap();
-    assert_eq!(*world.store.released.lock().unwrap(), Some(Some(301)));
+    assert_eq!(*world.store.released.lock().unwrap(), Some(Some(201)));
 }
 
 /// What waits for its letter keeps its event in memory, which the read-ahead must see.
@@ -276,11 +301,13 @@ async fn events_that_wait_for_their_letters_stop_reading_at_the_bound() {
         .eventually("as much is read as may be", |world| passed(world) >= fewest)
         .await;
     sleep(Duration::from_secs(1)).await;
-    let most = bound / 1000 + AT_ONCE;
+    // Whenever it stood still it has asked whose the claim is, and begun again.
+    let begun = 1 + usize::try_from(*world.store.asked.lock().unwrap()).unwrap();
+    let most = begun * (bound / 1000 + AT_ONCE);
     assert!(passed(&world) <= most, "{} of {most}", passed(&world));
     drop(shut);
     world
-        .eventually("all are passed", |world| passed(world) == all)
+        .eventually("all are passed", |world| passed(world) >= all)
         .await;
     world
         .eventually("each has its letter", |_| taken.letters().len() == all)
