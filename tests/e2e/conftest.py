@@ -80,7 +80,8 @@ def stack(operator) -> Iterator[cluster.Stack]:
 
 @pytest.fixture(scope="module")
 def fleet(stack: cluster.Stack) -> Iterator[Fleet]:
-    made = stack.fleet(8)
+    # A device may have 32 requests under way in each pod; the long form has 400 of all.
+    made = stack.fleet(32 if "SOAK" in os.environ else 8)
     yield made
     made.close()
 
