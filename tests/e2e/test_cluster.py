@@ -117,7 +117,7 @@ def test_no_call_fails_is_lost_or_done_twice_while_pods_come_and_go(stack: Stack
     for replicas in (5, 2, 5, 3) if "SOAK" in os.environ else (5, 2, 3):
         kubectl("-n", stack.namespace, "scale", f"aihc/{stack.CONNECTOR}", f"--replicas={replicas}")
         stack.wait_ready(replicas, seconds=150)
-    time.sleep(60 if "SOAK" in os.environ else 0)
+    time.sleep(80 if "SOAK" in os.environ else 0)
     got = stream.end()
     told(f"{got.made} calls, {len(got.failed)} failed, {got.lost} lost, {got.twice} done twice")
     assert (len(got.failed), got.lost, got.twice) == (0, 0, 0), got.failed[:3]
