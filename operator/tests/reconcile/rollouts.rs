@@ -152,6 +152,20 @@ async fn z4_an_upgrade_replaces_the_pods_of_a_few_connectors_at_a_time() {
             .ok_or(format!("{found:?} members"))
     })
     .await;
+    // Members report before the controllers have counted their pods.
+    eventually("each status tells of all pods", async || {
+        for name in (0..MANY).map(name) {
+            let (told, there) = (
+                plant.status_of(&name).await.replicas,
+                plant.pods(&name).await.len(),
+            );
+            if told != i32::try_from(there).ok() {
+                return Err(format!("{name} says {told:?} and has {there} pods"));
+            }
+        }
+        Ok(())
+    })
+    .await;
     quiet_for(LOOK, &operator.proxy, "while connectors wait").await;
 
     // What has been begun counts for the next one, too.
