@@ -1,7 +1,8 @@
 //! Load: requests of the platform for many Things, made here and sent to whoever has bound them.
 //!
 //! An open loop: each request is due at a time of its own and is sent then, however long those before it
-//! take, as the users of a platform do not wait for each other. What it took counts from when it was due, so
+//! take, as the users of a platform do not wait for each other. Within its share of a second that time is chance: two
+//! loads at even times would meet in each of their requests, or in none. What it took counts from when it was due, so
 //! that a sender that is late makes the figures worse, not better. What is known of the real platform is that
 //! it asks one binder at random and waits for 30 s; how many requests it has under way at most is not
 //! published, and the bound here is far above what is measured.
@@ -14,6 +15,7 @@ use alwayson::{
     BaseType, InfoTable, Request,
     json::{Unfit, from_json},
 };
+use rand::Rng;
 use serde::Deserialize;
 use tokio::{runtime::Handle, sync::Semaphore, task::spawn_blocking, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -155,8 +157,9 @@ impl Load {
         u64::from(self.per_second) * u64::from(self.seconds)
     }
 
-    /// When a request is due, from the beginning. Each is reckoned by itself, so that no error adds up.
-    fn due(&self, number: u64) -> Duration {
+    /// When a request may be due first, from the beginning; the next may when its time is over. Each is reckoned by
+    /// itself, so that no error adds up.
+    fn earliest(&self, number: u64) -> Duration {
         let per_second = u64::from(self.per_second);
         // The rest of a second is below one, and nanoseconds of it fit.
         let rest = (number % per_second) * 1_000_000_000 / per_second;
@@ -226,8 +229,10 @@ struct Sender {
 impl Sender {
     fn run(self) {
         let begun = Instant::now();
+        let mut chance = rand::rng();
         for number in 0..self.load.count() {
-            let due = begun + self.load.due(number);
+            let span = self.load.earliest(number)..self.load.earliest(number + 1);
+            let due = begun + chance.random_range(span);
             #[expect(clippy::disallowed_methods, reason = "no thread of the runtime")]
             thread::sleep(due.saturating_duration_since(Instant::now()));
             if self.abandoned.is_cancelled() {
@@ -289,12 +294,13 @@ mod tests {
     }
 
     #[test]
-    fn requests_are_due_evenly_and_errors_do_not_add_up() {
+    fn requests_are_spread_evenly_and_errors_do_not_add_up() {
         let load = load("write", "setpoint");
-        let due = |number| load.due(number).as_nanos();
-        assert_eq!((due(0), due(1), due(2)), (0, 333_333, 666_666));
-        assert_eq!(due(3000), 1_000_000_000);
-        assert_eq!(due(3000 * 600 - 1), 599_999_666_666);
+        let earliest = |number| load.earliest(number).as_nanos();
+        let first = [0, 1, 2].map(earliest);
+        assert_eq!(first, [0, 333_333, 666_666]);
+        assert_eq!(earliest(3000), 1_000_000_000);
+        assert_eq!(earliest(3000 * 600 - 1), 599_999_666_666);
         assert_eq!(load.count(), 3000);
     }
 
