@@ -13,10 +13,10 @@ use kube::{
     api::{DeleteParams, ListParams},
 };
 use operator::desired::ChildKind;
-use serde_json::json;
+use serde_json::{from_value, json};
 
 use crate::{
-    plant::{NAME, Plant},
+    plant::{NAME, Plant, condition},
     wait::{PATIENCE, eventually, quiet, settled, within},
 };
 
@@ -206,6 +206,23 @@ async fn x2_a_secret_of_many_connectors_rolls_each_of_them_once() {
         "X2: {MANY} connectors rolled in {} ms",
         begun.elapsed().as_millis()
     );
+    // The controller comes round to them later, and then each says so.
+    within(ALL, "each connector says that it has rolled", async || {
+        let found = deployments.list(&ListParams::default()).await.unwrap();
+        let seen = found.iter().filter(|found| {
+            found.data["status"]["observedGeneration"].as_i64() == found.metadata.generation
+        });
+        let said = plant.untyped().list(&ListParams::default()).await.unwrap();
+        let said = said.iter().filter(|found| {
+            let status = from_value(found.data["status"].clone()).unwrap_or_default();
+            condition(&status, "Progressing") == "False RolledOut"
+        });
+        match (seen.count(), said.count()) {
+            (MANY, MANY) => Ok(()),
+            other => Err(format!("{other:?} are seen and say so")),
+        }
+    })
+    .await;
     settled(&operator.proxy).await;
     let seen = operator.proxy.seen();
     let applied = seen.iter().filter(|seen| seen.call.writes()).skip(writes);
