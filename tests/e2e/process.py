@@ -139,6 +139,12 @@ checkpoints: {checkpoints}
                 process.kill()
         self.processes.clear()
 
+    def serving(self, **settings: object) -> None:
+        """Waits for a connector that is ready, whatever became of the one before; starts one if there is none."""
+        if not self.running():
+            self.connector(**settings)
+        eventually("the connector is ready", self.ready, 60)
+
     def unready(self) -> str:
         return self.thingworx.http.get(f"http://{self.platform}:9090/readyz", timeout=10).text
 

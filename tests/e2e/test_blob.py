@@ -93,9 +93,7 @@ def running(bench: Bench, storage: Storage, devices: Fleet) -> Fleet:
     """A connector that is ready and has its checkpoints in storage, whatever became of the one before."""
     if not storage.container.exists():
         storage.container.create_container()
-    if not bench.running():
-        bench.connector(checkpoints=storage.settings())
-    eventually("the connector is ready", bench.ready, 60)
+    bench.serving(checkpoints=storage.settings())
     return devices
 
 

@@ -99,9 +99,7 @@ def test_latest_does_not_skip_what_came_while_the_hub_failed_over_and_nobody_rea
 
 def asking(bench: Bench) -> None:
     """A connector that asks the hub where the endpoint is."""
-    if not bench.running():
-        bench.connector(events=False)
-    eventually("the connector is ready", bench.ready, 40)
+    bench.serving(events=False)
 
 
 def readers(bench: Bench) -> int:

@@ -25,9 +25,7 @@ LASTING = 3_600_000
 @pytest.fixture
 def running(bench: Bench, devices: Fleet) -> Iterator[Fleet]:
     """A connector that is ready; faults that a scenario has left end with it."""
-    if not bench.running():
-        bench.connector()
-    eventually("the connector is ready", bench.ready, 60)
+    bench.serving()
     yield devices
     well(bench)
 

@@ -44,9 +44,7 @@ def partition_of(bench: Bench, devices: Fleet) -> dict[str, str]:
 @pytest.fixture
 def running(bench: Bench, devices: Fleet, partition_of: dict[str, str]) -> Iterator[Fleet]:
     """A connector that is ready and reads every partition; faults that a scenario has left end with it."""
-    if not bench.running():
-        bench.connector()
-    eventually("the connector is ready", bench.ready, 60)
+    bench.serving()
     yield devices
     bench.hub.fault(fault="clear")
 

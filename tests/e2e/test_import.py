@@ -22,9 +22,7 @@ FEW = 100
 @pytest.fixture
 def ready(bench: Bench) -> Bench:
     """A connector that offers its services and has no import, whatever became of the one before."""
-    if not bench.running():
-        bench.connector()
-    eventually("the connector is ready", bench.ready, 30)
+    bench.serving()
     eventually("its services are offered", bench.offered, 30)
     eventually("no import is under way", lambda: stored(bench).get("state") != "running", 120)
     return bench

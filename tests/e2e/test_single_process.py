@@ -21,9 +21,7 @@ DEVICES = 4
 @pytest.fixture
 def running(bench: Bench, devices: Fleet) -> Iterator[Fleet]:
     """A connector that is ready, whatever became of the one before."""
-    if not bench.running():
-        bench.connector()
-    eventually("the connector is ready", bench.ready, 60)
+    bench.serving()
     yield devices
     bench.thingworx.fault(kind="return")
 
