@@ -24,7 +24,7 @@ use order::{Queue, stopped};
 /// Runs what owns the link where no other of its tasks runs at the same time. fe2o3-amqp 0.16 notes that a message
 /// waits for its answer only after it has handed it to the connection's task: where two tasks run at a time, an answer
 /// that comes at once finds nobody waiting, and is lost. A runtime with one worker will do; otherwise it gets a thread
-/// of its own, whose waking takes a quarter more CPU for each message. Without a thread nothing is ever attached.
+/// of its own, which must be woken twice for each message. Without a thread nothing is ever attached.
 fn run_alone(courier: impl Future<Output = ()> + Send + 'static) {
     let here = Handle::try_current().ok().filter(|here| {
         here.runtime_flavor() == RuntimeFlavor::MultiThread && here.metrics().num_workers() == 1

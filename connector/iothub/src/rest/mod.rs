@@ -76,7 +76,7 @@ pub struct HubRest {
 /// Where requests go, and what signs them.
 #[derive(Debug)]
 struct Face {
-    /// `https://host` or `https://host:port`, read once: that takes as long as signing.
+    /// `https://host` or `https://host:port`, read once and not for each request.
     root: Url,
     host: HeaderValue,
     tokens: Tokens,
